@@ -1,0 +1,1 @@
+"""The gateway's HTTP edge and the product around it."""

@@ -1,0 +1,146 @@
+"""The application: the one route table, and the layers around it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Mount, Route
+
+from gateway.auth.principal import Permission
+from gateway.client_address import ClientAddress
+from gateway.context import context_of
+from gateway.endpoints import ai, health, openai
+from gateway.error_bodies import API_PREFIX, error_response
+from gateway.errors import ApiVersionGone, GatewayError, InternalError, NotFound
+from gateway.json_body import ClientGone
+from gateway.middleware.context import RequestContextMiddleware
+from gateway.middleware.cors import CORS
+from gateway.middleware.guard import GuardedRoute, Row
+from gateway.wiring import Wiring
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from gateway.settings import Settings
+
+_INTERNAL = "Something went wrong inside the gateway; the request id leads to the log"
+USE_AI = Permission.USE_AI
+
+# Every route: method, path, endpoint, and what it takes to pass. All of them answer at the root and under /api/v2.
+ROUTES: tuple[Row, ...] = (
+    Row("POST", "/v1/chat/completions", openai.chat_completions, USE_AI, "max_ai_body_bytes"),
+    Row("POST", "/ai/chat", ai.chat, USE_AI, "max_ai_body_bytes"),
+    Row("GET", "/v1/models", openai.models, USE_AI),
+    Row("GET", "/ai/status", ai.status, "public"),
+    Row("GET", "/health", health.health, "public"),
+    Row("GET", "/health/live", health.live, "public"),
+    Row("GET", "/health/ready", health.ready, "public"),
+    Row("GET", "/metrics", health.metrics, "metrics"),
+    Row("GET", "/", health.index, "public"),
+)
+
+
+class Gateway:
+    """The ASGI application. `begin_drain` is for the server that stops; `state` holds the parts, for tests."""
+
+    def __init__(self, settings: Settings, **overrides: Any) -> None:
+        wiring = Wiring(settings, **overrides)
+        self.state = wiring.state
+        handlers: dict[Any, Any] = {
+            GatewayError: _gateway_error,
+            HTTPException: _http_exception,
+            ClientGone: _client_gone,
+            Exception: _unhandled,
+        }
+        starlette = Starlette(routes=_routes(ROUTES), exception_handlers=handlers, lifespan=_lifespan(wiring))
+        starlette.router.redirect_slashes = False
+        starlette.state.gateway = wiring.state
+        inner: ASGIApp = starlette
+        if settings.server.cors_origins:
+            inner = CORS(inner, settings.server.cors_origins)
+        self._app = RequestContextMiddleware(
+            inner,
+            metrics=wiring.state.metrics,
+            docs_url=settings.server.docs_url,
+            client_address=ClientAddress(settings.server.trusted_proxies),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        await self._app(scope, receive, send)
+
+    def begin_drain(self) -> None:
+        """Turn not ready and give open calls `drain_s` to end; must run in the event loop."""
+        self.state.drain.begin()
+
+
+def create_app(settings: Settings, **overrides: Any) -> Gateway:
+    """Make the application. `overrides` replace single parts of `gateway.wiring.Wiring`.
+
+    Raises `providers.registry.ProviderSetupError` for a provider that cannot be made.
+    """
+    return Gateway(settings, **overrides)
+
+
+def _routes(rows: tuple[Row, ...]) -> list[BaseRoute]:
+    """Build the routes: the table at the root and under the prefix, and the grave of API v1."""
+    by_path: dict[str, list[Row]] = {}
+    for row in rows:
+        by_path.setdefault(row.path, []).append(row)
+    table: list[BaseRoute] = [Route(path, GuardedRoute(path, same_path)) for path, same_path in by_path.items()]
+    gone = [Route("/api/v1", _v1), Route("/api/v1/{rest:path}", _v1)]
+    return [*table, Mount(API_PREFIX, routes=table), *gone]
+
+
+class _GoneV1:
+    """Answers for API v1, whatever the method."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        context_of(scope).route = "/api/v1"
+        msg = "API v1 is gone; use /api/v2"
+        details = {"migration": "https://docs.lunarbit.dev/migration-from-v1", "base_path": API_PREFIX}
+        raise ApiVersionGone(msg, details=details)
+
+
+_v1 = _GoneV1()
+
+
+def _lifespan(wiring: Wiring) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with wiring.running():
+            yield
+
+    return lifespan
+
+
+async def _gateway_error(request: Request, error: GatewayError) -> Response:
+    return error_response(error, context_of(request.scope))
+
+
+async def _http_exception(request: Request, error: HTTPException) -> Response:
+    """Answer what Starlette itself raises: only 404, since every route does its own methods."""
+    told: GatewayError = InternalError(_INTERNAL)
+    if error.status_code == NotFound.status:
+        told = NotFound(f"There is nothing at {request.scope['path'][:200]}")
+    return error_response(told, context_of(request.scope))
+
+
+async def _unhandled(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the outermost layer logs it.
+    return error_response(InternalError(_INTERNAL), context_of(request.scope))
+
+
+async def _client_gone(request: Request, error: Exception) -> ASGIApp:  # noqa: ARG001 - there is nothing in it.
+    context_of(request.scope).client_gone = True
+    return _say_nothing
+
+
+async def _say_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a client that is not there any more."""

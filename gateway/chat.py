@@ -1,0 +1,121 @@
+"""One chat through the router, whole or streamed: what both surfaces that chat have in common."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gateway.call_errors import client_error
+from gateway.context import context_of
+from gateway.json_body import ClientGone, check_media_type, read_body
+from gateway.state import state_of
+from gateway.streaming import ClientStream, Codec, StreamFacts, account, run_whole
+from gateway.tokens import estimated_usage
+from providers.base import Usage
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from providers.base import CompletionRequest, CompletionResponse
+    from routing.router import Answer
+    from routing.targets import Target
+
+STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+# What of a client's headers goes upstream: nothing that identifies it to anybody else, least of all its key.
+_UPSTREAM_HEADERS = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate"})
+_UNSAFE_IN_HEADER = re.compile(r"[^\x21-\x7e]")
+
+
+async def read_chat_body(request: Request) -> bytes:
+    """Read the body of an AI request, up to `max_ai_body_bytes`. Raises the typed errors of `gateway.json_body`."""
+    check_media_type(request)
+    return await read_body(request.receive, state_of(request).settings.server.max_ai_body_bytes)
+
+
+async def answer_whole(request: Request, model: str | None, completion: CompletionRequest) -> tuple[Answer, Usage]:
+    """Ask for a whole answer and account for it.
+
+    Raises `GatewayError`s, and `ClientGone` when nobody waits any more.
+    """
+    state, context = state_of(request), context_of(request.scope)
+    state.drain.check()
+    _address(completion, request)
+    caller = context.principal.name if context.principal else ""
+    try:
+        plan = state.router.plan(model)
+        call = state.router.complete(plan, completion, caller=caller)
+        answer = await run_whole(call, context, request.receive, state.drain)
+    except ClientGone:
+        raise
+    except Exception as exc:
+        raise client_error(exc) from exc
+    usage = answer.response.usage or estimated_usage(completion, len(answer.response.content))
+    account(context, state.metrics, answer.target, answer.attempts, usage, None)
+    return answer, usage
+
+
+async def begin_stream(
+    request: Request, model: str | None, completion: CompletionRequest, codec: Codec
+) -> ClientStream:
+    """Start a streamed answer and wait for its first content. The caller's response closes the returned stream.
+
+    Raises `GatewayError`s for a failure before anything was sent, and `ClientGone`.
+    """
+    state, context = state_of(request), context_of(request.scope)
+    state.drain.check()
+    _address(completion, request)
+    caller = context.principal.name if context.principal else ""
+    try:
+        plan = state.router.plan(model)
+        call = state.router.open_stream(plan, completion, caller=caller)
+        stream = ClientStream(
+            call,
+            codec,
+            StreamFacts(call, completion),
+            context,
+            receive=request.receive,
+            drain=state.drain,
+            metrics=state.metrics,
+            ping_s=state.settings.stream.ping_s,
+        )
+        try:
+            await stream.begin()
+        except BaseException:
+            await stream.aclose()
+            raise
+    except ClientGone:
+        raise
+    except Exception as exc:
+        raise client_error(exc) from exc
+    return stream
+
+
+def answer_headers(target: Target, attempts: int, response: CompletionResponse | None = None) -> dict[str, str]:
+    """Return the headers that say who answered, and those of the provider that clients may see."""
+    headers = dict(response.headers) if response is not None else {}
+    headers["x-lunarbit-provider"] = _header_value(target.provider.name)
+    headers["x-lunarbit-model"] = _header_value(target.model)
+    headers["x-lunarbit-attempts"] = str(attempts)
+    return headers
+
+
+def stream_headers(stream: ClientStream) -> dict[str, str]:
+    """Return the headers of a streamed answer; who answers is known unless a comment had to go out first."""
+    headers = STREAM_HEADERS | stream.upstream_headers()
+    if stream.call.target is not None:
+        headers |= answer_headers(stream.call.target, stream.call.attempts)
+    return headers
+
+
+def _address(completion: CompletionRequest, request: Request) -> None:
+    """Note on the request which headers go upstream with it."""
+    request_id = context_of(request.scope).request_id
+    kept = {name: value for name, value in request.scope["headers"] if name in _UPSTREAM_HEADERS}
+    completion.request_id = request_id
+    completion.headers = {name.decode(): value.decode("latin-1") for name, value in kept.items()}
+    completion.headers["x-request-id"] = request_id
+
+
+def _header_value(text: str) -> str:
+    """Return `text` with everything that may not stand in a header replaced, since clients choose model names."""
+    return _UNSAFE_IN_HEADER.sub("?", text)[:200]

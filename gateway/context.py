@@ -1,0 +1,86 @@
+"""What is known of one request while it is under way; made by the outermost middleware, read by the access log."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+    from gateway.auth.principal import Principal
+
+CONTEXT_KEY = "lunarbit"
+CLIENT_GONE = 499
+
+_USABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+
+class AIFacts:
+    """What the access log and the metrics say about one AI request."""
+
+    __slots__ = ("attempts", "completion_tokens", "model", "prompt_tokens", "provider", "ttft_s")
+
+    def __init__(self) -> None:
+        self.provider: str | None = None
+        self.model: str | None = None
+        self.attempts = 0
+        self.ttft_s: float | None = None
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+
+
+class RequestContext:
+    """One request: its id, clock, route, caller and outcome. `started` is of `time.perf_counter`, in seconds."""
+
+    __slots__ = (
+        "ai",
+        "client_gone",
+        "client_ip",
+        "docs_url",
+        "error_code",
+        "method",
+        "path",
+        "principal",
+        "request_id",
+        "response_started",
+        "route",
+        "started",
+        "status",
+    )
+
+    def __init__(self, scope: Scope, request_id: str, docs_url: str, client_ip: str) -> None:
+        self.request_id = request_id
+        self.docs_url = docs_url
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.client_ip = client_ip
+        self.started = time.perf_counter()
+        self.route: str | None = None
+        self.principal: Principal | None = None
+        self.status = 0
+        self.response_started = False
+        self.error_code: str | None = None
+        self.ai: AIFacts | None = None
+        self.client_gone = False
+
+
+def context_of(scope: Scope) -> RequestContext:
+    """Return the context that the middleware put into `scope`."""
+    context: RequestContext = scope[CONTEXT_KEY]
+    return context
+
+
+def new_request_id() -> str:
+    """Return `req_` and 16 characters of [0-9a-f]."""
+    return "req_" + secrets.token_hex(8)
+
+
+def request_id_from(value: bytes | None) -> str:
+    """Return the client's own id when it is 1-128 characters of [A-Za-z0-9._-], else a new one."""
+    if value is None:
+        return new_request_id()
+    text = value.decode("latin-1")
+    return text if _USABLE_ID.fullmatch(text) else new_request_id()

@@ -1,0 +1,165 @@
+"""The OpenAI-compatible surface: `POST /v1/chat/completions`. Bytes of an OpenAI-dialect provider pass through."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.error_bodies import error_object
+from gateway.errors import InvalidRequest
+from gateway.json_body import parse_object, raw_fields
+from providers.base import CompletionRequest, Usage
+
+if TYPE_CHECKING:
+    from gateway.errors import GatewayError
+    from gateway.streaming import StreamFacts
+    from providers.base import CompletionResponse, StreamEvent
+
+DONE = b"data: [DONE]\n\n"
+_encode = msgspec.json.encode
+
+
+def parse_request(body: bytes) -> tuple[str | None, CompletionRequest, bool]:
+    """Read a chat-completions body: the model asked for, the request, and whether the client wants streamed usage.
+
+    Only what the gateway itself needs is checked; the rest is the provider's to judge. Raises `InvalidRequest`.
+    """
+    fields = parse_object(body)
+    problems = _problems(fields)
+    if problems:
+        msg = f"{problems[0][0]}: {problems[0][1]}"
+        raise InvalidRequest(msg, errors=problems)
+    options = fields.get("stream_options")
+    wants_usage = bool(options and options.get("include_usage"))
+    request = CompletionRequest("", raw_fields(body), stream=bool(fields.get("stream")))
+    return fields.get("model") or None, request, wants_usage
+
+
+def _problems(fields: dict[str, Any]) -> list[tuple[str, str]]:
+    found = []
+    messages = fields.get("messages")
+    if not isinstance(messages, list) or not messages:
+        found.append(("messages", "must be a list with at least one message"))
+    else:
+        for number, message in enumerate(messages):
+            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+                found.append((f"messages[{number}]", "must be an object with a role"))
+    if not isinstance(fields.get("model"), str | None):
+        found.append(("model", "must be a string"))
+    if not isinstance(fields.get("stream"), bool | None):
+        found.append(("stream", "must be true or false"))
+    options = fields.get("stream_options")
+    if not isinstance(options, dict | None):
+        found.append(("stream_options", "must be an object"))
+    return found
+
+
+def whole_answer(answer: CompletionResponse, usage: Usage, request_id: str, model: str) -> bytes:
+    """Return the JSON body of a whole answer: the provider's own, or one made from its fields."""
+    if answer.raw is not None:
+        return answer.raw
+    message: dict[str, Any] = {"role": "assistant", "content": answer.content}
+    if answer.tool_calls:
+        message["tool_calls"] = answer.tool_calls
+    return _encode(
+        {
+            "id": f"chatcmpl-{request_id}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": answer.model or model,
+            "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason or "stop"}],
+            "usage": usage.to_dict(),
+        }
+    )
+
+
+class OpenAICodec:
+    """Writes a streamed answer as OpenAI chunks. `wants_usage`: the client asked for the usage chunk."""
+
+    def __init__(self, request_id: str, docs_url: str, *, wants_usage: bool) -> None:
+        self._request_id = request_id
+        self._docs_url = docs_url
+        self._wants_usage = wants_usage
+        self._usage_sent = False
+        self._created = int(time.time())
+        self._role_sent = False
+
+    def start(self, facts: StreamFacts) -> bytes:  # noqa: ARG002 - this dialect starts with its first chunk.
+        """Return what goes out before the first event: nothing."""
+        return b""
+
+    def events(self, events: list[StreamEvent], facts: StreamFacts) -> bytes:
+        """Return the chunks of `events` as whole SSE events."""
+        out: list[bytes] = []
+        for event in events:
+            raw = event.raw
+            if raw is None:
+                out += self._built(event, facts)
+                continue
+            if event.usage is not None:
+                self._usage_sent = True
+                if not self._wants_usage:
+                    if event.usage_only:
+                        continue
+                    raw = _without_usage(raw)
+            if b"\n" in raw:
+                # JSON that came as several data lines goes out the same way; a bare line break would end the event.
+                raw = raw.replace(b"\n", b"\ndata: ")
+            out += (b"data: ", raw, b"\n\n")
+        return b"".join(out)
+
+    def end(self, facts: StreamFacts) -> bytes:
+        """Return the end of a whole answer: usage if it was asked for and the provider sent none, then `[DONE]`."""
+        if not self._wants_usage or self._usage_sent:
+            return DONE
+        usage = {"choices": [], "usage": facts.usage.to_dict(), "usage_estimated": facts.usage.estimated}
+        return _frame(self._chunk(facts.model) | usage) + DONE
+
+    def error(self, error: GatewayError, facts: StreamFacts) -> bytes:  # noqa: ARG002 - other dialects name the model.
+        """Return the event that ends a broken answer; `[DONE]` never follows it."""
+        return _frame(error_object(error, "openai", self._request_id, self._docs_url))
+
+    def _chunk(self, model: str) -> dict[str, Any]:
+        return {
+            "id": f"chatcmpl-{self._request_id}",
+            "object": "chat.completion.chunk",
+            "created": self._created,
+            "model": model,
+        }
+
+    def _built(self, event: StreamEvent, facts: StreamFacts) -> list[bytes]:
+        """Write an event that came in no dialect, as from a provider that yields plain text."""
+        if not (event.commits or event.usage):
+            return []
+        delta: dict[str, Any] = {}
+        if not self._role_sent:
+            self._role_sent = True
+            delta["role"] = "assistant"
+        fields = (
+            ("content", event.content),
+            ("reasoning_content", event.reasoning),
+            ("refusal", event.refusal),
+            ("tool_calls", event.tool_calls),
+        )
+        delta |= {name: value for name, value in fields if value}
+        chunk = self._chunk(event.model or facts.model)
+        frames = []
+        if event.commits:
+            choice = {"index": 0, "delta": delta, "finish_reason": event.finish_reason}
+            frames.append(_frame(chunk | {"choices": [choice]}))
+        if event.usage is not None and self._wants_usage:
+            self._usage_sent = True
+            frames.append(_frame(chunk | {"choices": [], "usage": event.usage.to_dict()}))
+        return frames
+
+
+def _frame(value: dict[str, Any]) -> bytes:
+    return b"data: " + _encode(value) + b"\n\n"
+
+
+def _without_usage(raw: bytes) -> bytes:
+    fields = raw_fields(raw)
+    fields.pop("usage", None)
+    return _encode(fields)

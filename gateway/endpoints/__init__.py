@@ -1,0 +1,1 @@
+"""One file per noun: the functions behind the route table."""

@@ -1,0 +1,82 @@
+"""How an error looks on the wire, on each surface.
+
+LunarBit's own, OpenAI's under `/v1`, Anthropic's under `/v1/messages`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.errors import BudgetExceeded, GatewayError, ProviderFailed, ProviderTimedOut
+
+if TYPE_CHECKING:
+    from gateway.context import RequestContext
+
+Surface = Literal["lunarbit", "openai", "anthropic"]
+API_PREFIX = "/api/v2"
+
+# Anthropic's error types by status (Anthropic API reference, "Errors").
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+# A client's SDK would retry these although the gateway has already tried everything.
+_NO_RETRY = (ProviderFailed, ProviderTimedOut, BudgetExceeded)
+
+
+def surface_of(path: str) -> Surface:
+    """Return the surface that a path belongs to, with or without the `/api/v2` prefix."""
+    path = path.removeprefix(API_PREFIX)
+    if path == "/v1/messages" or path.startswith("/v1/messages/"):
+        return "anthropic"
+    return "openai" if path.startswith("/v1/") else "lunarbit"
+
+
+def error_object(error: GatewayError, surface: Surface, request_id: str, docs_url: str) -> dict[str, Any]:
+    """Return the JSON body of `error` as `surface` writes it; the same object goes into a stream's error event."""
+    if surface == "openai":
+        return {
+            "error": {
+                "message": error.message,
+                "type": error.vendor_type or error.openai_type,
+                "param": error.param,
+                "code": error.vendor_code or error.openai_code,
+            }
+        }
+    if surface == "anthropic":
+        kind = error.vendor_type or _ANTHROPIC_TYPES.get(error.status, "api_error")
+        body = {"type": kind, "message": error.message}
+        return {"type": "error", "error": body, "request_id": request_id}
+    return {
+        "error": {
+            "code": error.code,
+            "lc_code": error.lc_code,
+            "message": error.message,
+            "details": error.details,
+            "documentation_url": f"{docs_url}#{error.code}",
+            "request_id": request_id,
+        }
+    }
+
+
+def error_response(error: GatewayError, context: RequestContext) -> Response:
+    """Return the whole answer for `error` on the surface that the request came in by."""
+    context.error_code = error.code
+    surface = surface_of(context.path)
+    headers = {"cache-control": "no-store", **error.headers}
+    if surface != "lunarbit":
+        headers["x-lunarbit-error-code"] = error.code
+        if isinstance(error, _NO_RETRY):
+            headers["x-should-retry"] = "false"
+    body = msgspec.json.encode(error_object(error, surface, context.request_id, context.docs_url))
+    return Response(body, error.status, headers, "application/json")

@@ -1,0 +1,95 @@
+"""The outermost layer: request id, security headers, access log, metrics, and the last net for exceptions."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gateway.context import CLIENT_GONE, CONTEXT_KEY, RequestContext, request_id_from
+from gateway.error_bodies import error_response
+from gateway.errors import InternalError
+from gateway.observability.logs import exception_fields, get_logger
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from gateway.client_address import ClientAddress
+    from gateway.observability.metrics import Metrics
+
+# The five of the product page, with exactly its values.
+SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"x-xss-protection", b"1; mode=block"),
+    (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
+    (b"content-security-policy", b"default-src 'self'"),
+]
+_INTERNAL_MESSAGE = "Something went wrong inside the gateway; the request id leads to the log"
+
+
+class RequestContextMiddleware:
+    """Gives every request its context and every answer its headers, and writes one log line when it is over."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, docs_url: str, client_address: ClientAddress) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._docs_url = docs_url
+        self._client_address = client_address
+        self._log = get_logger()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection; only HTTP requests have a context."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+        context = RequestContext(scope, request_id_from(given), self._docs_url, self._client_address(scope))
+        scope[CONTEXT_KEY] = context
+        own_headers = [*SECURITY_HEADERS, (b"x-request-id", context.request_id.encode())]
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                context.response_started = True
+                context.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *own_headers]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as exc:  # noqa: BLE001 - this is the last net, and it logs.
+            self._log.error("unhandled_exception", request_id=context.request_id, **exception_fields(exc))
+            if not context.response_started:
+                await error_response(InternalError(_INTERNAL_MESSAGE), context)(scope, receive, send_with_headers)
+        finally:
+            self._metrics.in_flight.dec()
+            self._finish(context)
+
+    def _finish(self, context: RequestContext) -> None:
+        seconds = time.perf_counter() - context.started
+        if context.client_gone:
+            context.status = CLIENT_GONE
+            self._metrics.client_disconnects.labels(context.route or "other").inc()
+        self._metrics.request_finished(context.route, context.method, context.status, seconds)
+        fields = {
+            "request_id": context.request_id,
+            "method": context.method,
+            "path": context.path,
+            "status": context.status,
+            "duration_ms": round(seconds * 1000, 2),
+            "key": context.principal.name if context.principal else None,
+            "client_ip": context.client_ip,
+        }
+        if context.error_code is not None:
+            fields["code"] = context.error_code
+        if context.ai is not None:
+            ai = context.ai
+            fields |= {
+                "provider": ai.provider,
+                "model": ai.model,
+                "attempts": ai.attempts,
+                "ttft_ms": None if ai.ttft_s is None else round(ai.ttft_s * 1000, 2),
+                "prompt_tokens": ai.prompt_tokens,
+                "completion_tokens": ai.completion_tokens,
+            }
+        self._log.info("request", **fields)

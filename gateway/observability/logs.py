@@ -1,0 +1,98 @@
+"""Structured logs: one JSON object a line, or text for people (LC-LOG).
+
+Nothing that a client sent besides method and path is ever logged, and whatever looks like a key is masked in the
+finished line. Exceptions are logged as their type and the lines of code they passed, without their messages, since a
+message may quote a prompt.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+_ORDER = ("timestamp", "level", "event", "request_id", "method", "path", "status", "duration_ms")
+_SECRET = re.compile(rb"((?:lbapi_|sk-|ghp_|Bearer )[A-Za-z0-9]{2})[A-Za-z0-9_\-.]{6,}")
+_TEXT_LEVEL_WIDTH = 8
+_LOGGERS_THAT_TELL_TOO_MUCH = ("httpx", "httpcore", "aiohttp", "sse_starlette", "asyncio", "aiosqlite")
+
+
+def configure(level: str, log_format: str, stream: BinaryIO | None = None) -> None:
+    """Set up structlog and the standard library's logging for the whole process. `log_format` is `json` or `text`."""
+    render = _render_text if log_format == "text" else _render_json
+    structlog.configure(
+        processors=[_stamp, render],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.BytesLoggerFactory(file=stream or sys.stdout.buffer),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [_ToStructlog()]
+    root.setLevel(LEVELS[level])
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers = []
+    # sse-starlette writes every chunk at debug, and so would put answers into the log.
+    for name in _LOGGERS_THAT_TELL_TOO_MUCH:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def get_logger() -> FilteringBoundLogger:
+    """Return the process's logger; call it with an event name and fields."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def exception_fields(error: BaseException) -> dict[str, Any]:
+    """Return what may be logged of an exception: its type and where it passed, never its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames[-12:]]
+    return {"error_type": type(error).__qualname__, "where": where}
+
+
+def _stamp(_: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    stamped: EventDict = {"timestamp": f"{stamp}.{int(now % 1 * 1000):03d}Z", "level": method}
+    for name in _ORDER[2:]:
+        if name in fields:
+            stamped[name] = fields.pop(name)
+    stamped.update(fields)
+    return stamped
+
+
+def _mask(line: bytes) -> bytes:
+    return _SECRET.sub(rb"\1***", line)
+
+
+def _render_json(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
+    return _mask(msgspec.json.encode(fields, enc_hook=str))
+
+
+def _render_text(_: WrappedLogger, __: str, fields: EventDict) -> bytes:
+    stamp, level, event = fields.pop("timestamp"), fields.pop("level"), fields.pop("event", "")
+    rest = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+    return _mask(f"{stamp} {level:<{_TEXT_LEVEL_WIDTH}} {event} {rest}".encode("utf-8", "replace"))
+
+
+class _ToStructlog(logging.Handler):
+    """Writes the records of libraries in the same shape as our own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log one record under the event `library`."""
+        fields: dict[str, Any] = {"logger": record.name, "message": record.getMessage()}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields.update(exception_fields(record.exc_info[1]))
+        name = record.levelname.lower()
+        getattr(get_logger(), name if name in LEVELS else "info")("library", **fields)

@@ -1,0 +1,231 @@
+"""Every metric of the gateway, in one registry per app. `docs/metrics.md` lists them and a test holds both together.
+
+Labels hold route templates, configured provider names and listed models, never what a client made up. With several
+workers prometheus-client's multiprocess mode adds the processes up; `gateway/server.py` sets it up.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from providers.base import Usage
+    from routing.targets import ProviderState, Target
+
+# Creation times double the number of series and nobody asks for them.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+OTHER = "other"
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+# From a cached answer to a long generation.
+_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 4, 8, 15, 30, 60, 120, 300)
+_GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 30)
+_LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2}
+
+
+class Metrics:
+    """The gateway's metrics. Implements the router's `Observer`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._define_edge()
+        self._define_ai()
+        self._define_providers()
+        self._define_process()
+        # Child objects are kept, since looking a label set up costs more than counting it.
+        self._requests_of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._attempts_of: dict[tuple[str, str], Counter] = {}
+        self._gap_of: dict[str, Histogram] = {}
+        self._tokens_of: dict[tuple[str, str], tuple[Counter, Counter, Histogram]] = {}
+        self.is_listed: Callable[[str], bool] = lambda _: False
+
+    def _define_edge(self) -> None:
+        registry = self.registry
+        self.requests = Counter(
+            "lunarbit_http_requests_total",
+            "HTTP requests answered, by route template, method and status.",
+            ("route", "method", "status"),
+            registry=registry,
+        )
+        self.request_duration = Histogram(
+            "lunarbit_http_request_duration_seconds",
+            "Time from a request's arrival to the last byte of its answer.",
+            ("route",),
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "lunarbit_http_requests_in_flight",
+            "HTTP requests being answered now.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.client_disconnects = Counter(
+            "lunarbit_client_disconnects_total",
+            "Clients that left before their answer was complete, by route template.",
+            ("route",),
+            registry=registry,
+        )
+        self.rate_limit_refusals = Counter(
+            "lunarbit_rate_limit_refusals_total",
+            "Requests refused by the gateway's own limits, by scope of the limit.",
+            ("scope",),
+            registry=registry,
+        )
+
+    def _define_ai(self) -> None:
+        registry, per_model = self.registry, ("provider", "model")
+        self.first_token = Histogram(
+            "lunarbit_ai_time_to_first_token_seconds",
+            "Time from a streamed request's start to its first content, failed attempts included.",
+            per_model,
+            buckets=_FIRST_TOKEN_BUCKETS,
+            registry=registry,
+        )
+        self.chunk_gap = Histogram(
+            "lunarbit_ai_inter_chunk_gap_seconds",
+            "Time between two writes of streamed content to a client.",
+            ("provider",),
+            buckets=_GAP_BUCKETS,
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "lunarbit_ai_tokens_total",
+            "Tokens as reported by providers or estimated, by direction (prompt, completion).",
+            (*per_model, "direction"),
+            registry=registry,
+        )
+
+    def _define_providers(self) -> None:
+        registry = self.registry
+        self.attempts = Counter(
+            "lunarbit_provider_attempts_total",
+            "Attempts at providers, by outcome (ok, cancelled, or the kind of failure).",
+            ("provider", "outcome"),
+            registry=registry,
+        )
+        self.failovers = Counter(
+            "lunarbit_provider_failovers_total",
+            "Times that another target was asked because this provider failed.",
+            ("provider",),
+            registry=registry,
+        )
+        self.retries = Counter(
+            "lunarbit_provider_retries_total",
+            "Repeated attempts at the same target.",
+            ("provider",),
+            registry=registry,
+        )
+        self.breaker = Gauge(
+            "lunarbit_provider_breaker_state",
+            "Circuit breaker: 0 closed, 1 half open, 2 open.",
+            ("provider",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.provider_in_flight = Gauge(
+            "lunarbit_provider_requests_in_flight",
+            "Requests in flight at the provider.",
+            ("provider",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.provider_up = Gauge(
+            "lunarbit_provider_up",
+            "Whether the provider's last health check succeeded.",
+            ("provider",),
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+
+    def _define_process(self) -> None:
+        self.loop_lag = Histogram(
+            "lunarbit_event_loop_lag_seconds",
+            "How much later than planned the event loop woke a waiting task.",
+            buckets=_LAG_BUCKETS,
+            registry=self.registry,
+        )
+        self.build = Gauge(
+            "lunarbit_build_info",
+            "Always 1; the labels say which version runs.",
+            ("version", "python"),
+            registry=self.registry,
+            multiprocess_mode="livemax",
+        )
+        self.build.labels(VERSION, platform.python_version()).set(1)
+
+    def request_finished(self, route: str | None, method: str, status: int, seconds: float) -> None:
+        """Count one answered request; `route` is its template, None when no route matched."""
+        key = (route or OTHER, method if method in _METHODS else OTHER, status)
+        children = self._requests_of.get(key)
+        if children is None:
+            counter = self.requests.labels(key[0], key[1], str(status))
+            children = self._requests_of[key] = (counter, self.request_duration.labels(key[0]))
+        children[0].inc()
+        children[1].observe(seconds)
+
+    def attempt(self, target: Target, outcome: str) -> None:
+        """Count one attempt at a provider."""
+        key = (target.provider.name, outcome)
+        child = self._attempts_of.get(key)
+        if child is None:
+            child = self._attempts_of[key] = self.attempts.labels(*key)
+        child.inc()
+
+    def gap(self, provider: str, seconds: float) -> None:
+        """Take in the time between two writes of one stream."""
+        child = self._gap_of.get(provider)
+        if child is None:
+            child = self._gap_of[provider] = self.chunk_gap.labels(provider)
+        child.observe(seconds)
+
+    def answered(self, target: Target, usage: Usage, ttft_s: float | None) -> None:
+        """Count the tokens of an answer and, for a streamed one, its time to first token in seconds.
+
+        A model that stands in no list was made up by a client and is labelled `other`.
+        """
+        key = (target.provider.name, target.model if self.is_listed(target.model) else OTHER)
+        children = self._tokens_of.get(key)
+        if children is None:
+            prompt, completion = (self.tokens.labels(*key, direction) for direction in ("prompt", "completion"))
+            children = self._tokens_of[key] = (prompt, completion, self.first_token.labels(*key))
+        children[0].inc(usage.prompt_tokens)
+        children[1].inc(usage.completion_tokens)
+        if ttft_s is not None:
+            children[2].observe(ttft_s)
+
+    def retried(self, target: Target) -> None:
+        """Count a repeated attempt."""
+        self.retries.labels(target.provider.name).inc()
+
+    def failed_over(self, source: Target, error: BaseException) -> None:  # noqa: ARG002 - attempts say why.
+        """Count a move away from `source`."""
+        self.failovers.labels(source.provider.name).inc()
+
+    def show_providers(self, providers: list[ProviderState]) -> None:
+        """Set the gauges that show the router's present state."""
+        for state in providers:
+            self.breaker.labels(state.name).set(_BREAKER_VALUES[state.breaker_state()])
+            self.provider_in_flight.labels(state.name).set(state.in_flight)
+            self.provider_up.labels(state.name).set(1 if state.healthy else 0)
+
+    def exposition(self) -> bytes:
+        """Return the metrics in Prometheus' text format; with several workers, those of all of them."""
+        if MULTIPROCESS_DIR not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

@@ -1,0 +1,23 @@
+"""`lunarbit serve`: load the settings, say clearly what is wrong with them, and run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from gateway.settings import SettingsError, load_settings
+from providers.registry import ProviderSetupError
+
+EXIT_BAD_SETTINGS = 2
+
+
+def serve(config: Path | None = None, *, reload: bool = False) -> None:
+    """Serve until a signal. A problem with the settings is told on standard error, and the exit code is 2."""
+    try:
+        settings = load_settings(config_path=config)
+        from gateway.server import run
+
+        run(settings, reload=reload)
+    except (SettingsError, ProviderSetupError) as exc:
+        print(exc, file=sys.stderr)
+        sys.exit(EXIT_BAD_SETTINGS)

@@ -1,0 +1,360 @@
+"""The response that owns an upstream: from the first event to the last byte, and to the clean end in every other case.
+
+    upstream ──> owner task (routing.stream) ──> mailbox ──> frames() ──> send ──> client
+                                                    ^
+                     client gone, shutdown ─────────┘ (interrupt)     ping timer (wake)
+
+`ClientStream` is the middle of that picture. Two responses carry its frames: sse-starlette's for `/ai/chat`, and a
+leaner one for the pass-through surfaces, where sse-starlette's 18 us a chunk would be the largest part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import anyio
+from sse_starlette import EventSourceResponse
+from sse_starlette.sse import AppStatus, SendTimeoutError
+
+from gateway.call_errors import client_error
+from gateway.context import AIFacts, RequestContext, context_of
+from gateway.errors import GatewayError
+from gateway.json_body import ClientGone
+from gateway.observability.logs import exception_fields, get_logger
+from gateway.tokens import estimated_usage
+from providers.base import Usage
+from providers.errors import ProviderError
+from routing.errors import RoutingError
+from routing.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+
+    from starlette.types import Receive, Scope, Send
+
+    from gateway.drain import Drain
+    from gateway.observability.metrics import Metrics
+    from providers.base import CompletionRequest, StreamEvent
+    from routing.stream import StreamCall
+    from routing.targets import Target
+
+T = TypeVar("T")
+
+PING = b": ping\n\n"
+_TICK_TOLERANCE_S = 0.01
+_EXPECTED = (GatewayError, ProviderError, RoutingError)
+# The gateway drains its streams itself (`gateway/drain.py`); sse-starlette would cut them at the first signal.
+AppStatus.enable_automatic_graceful_drain = False
+
+
+class SlowClient(Exception):
+    """The client did not take a frame within `send_timeout_s`."""
+
+
+class StreamFacts:
+    """What a codec may say about a streamed answer; grows with it."""
+
+    __slots__ = ("_call", "_request")
+
+    def __init__(self, call: StreamCall, request: CompletionRequest) -> None:
+        self._call = call
+        self._request = request
+
+    @property
+    def provider(self) -> str:
+        """The name of the provider that answers; empty before one does."""
+        return self._call.target.provider.name if self._call.target else ""
+
+    @property
+    def model(self) -> str:
+        """The model that answers; empty before one does."""
+        return self._call.target.model if self._call.target else ""
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the answer ended."""
+        return self._call.finish_reason
+
+    @property
+    def usage(self) -> Usage:
+        """The provider's count of tokens, or an estimate from what came so far."""
+        return self._call.usage or estimated_usage(self._request, self._call.content_chars)
+
+
+class Codec(Protocol):
+    """Writes a streamed answer in one dialect; every method returns whole SSE events."""
+
+    def start(self, facts: StreamFacts) -> bytes:
+        """Return what goes out before the first event."""
+        ...
+
+    def events(self, events: list[StreamEvent], facts: StreamFacts) -> bytes:
+        """Return the bytes for `events`; empty when this dialect does not show them."""
+        ...
+
+    def end(self, facts: StreamFacts) -> bytes:
+        """Return what ends a whole answer."""
+        ...
+
+    def error(self, error: GatewayError, facts: StreamFacts) -> bytes:
+        """Return what ends a broken answer."""
+        ...
+
+
+class ClientStream:
+    """A streamed call and the client that it is for. `begin` it, send its `frames`, always `aclose` it.
+
+    `ping_s` is the silence after which a comment goes out, also before the first token.
+    """
+
+    def __init__(
+        self,
+        call: StreamCall,
+        codec: Codec,
+        facts: StreamFacts,
+        context: RequestContext,
+        *,
+        receive: Receive,
+        drain: Drain,
+        metrics: Metrics,
+        ping_s: float,
+    ) -> None:
+        self.facts = facts
+        self.call = call
+        self.context = context
+        self._codec = codec
+        self._drain = drain
+        self._metrics = metrics
+        self._ping_s = ping_s
+        self._ping_due = False
+        self._accounted = False
+        self._first: list[StreamEvent] | None = None
+        self._last_sent = time.perf_counter()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(ping_s, self._tick)
+        self._watch = self._loop.create_task(until_gone(receive))
+        self._watch.add_done_callback(self._client_gone)
+        drain.add(call.mailbox.interrupt)
+
+    async def begin(self) -> None:
+        """Wait for the first content, or for `ping_s` of silence, after which the answer begins with a comment.
+
+        Raises what ended the call before that, so that it can still become an HTTP error.
+        """
+        while self._first is None and not self._ping_due:
+            self._first = await self.call.take()
+
+    def upstream_headers(self) -> dict[str, str]:
+        """Return those of the provider's headers that clients may see, as far as they are known yet."""
+        found: dict[str, str] = {}
+        for event in self._first or ():
+            found.update(event.headers or {})
+        return found
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """Yield whole SSE events as bytes until the answer is over. Raises `ClientGone` when the client left."""
+        codec, facts, take = self._codec, self.facts, self.call.take
+        batch = self._first
+        begun = False
+        try:
+            while batch is None or batch:
+                if batch is not None:
+                    frame = codec.events(batch, facts)
+                    if not begun:
+                        begun = True
+                        frame = codec.start(facts) + frame
+                    if frame:
+                        yield frame
+                        self._sent()
+                elif self._ping_due:
+                    self._ping_due = False
+                    yield PING
+                    self._last_sent = time.perf_counter()
+                batch = await take()
+            last = codec.end(facts)
+        except ClientGone:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the client is told of every failure by an event.
+            last = codec.error(self._told(exc, committed=begun), facts)
+        yield last
+
+    async def aclose(self) -> None:
+        """Close the upstream, stop watching, and account for what was received. Safe while being cancelled."""
+        self._timer.cancel()
+        self._drain.remove(self.call.mailbox.interrupt)
+        self._watch.remove_done_callback(self._client_gone)
+        self._watch.cancel()
+        try:
+            await self.call.aclose()
+        finally:
+            if not self._accounted:
+                self._accounted = True
+                self._account()
+
+    async def gone(self) -> None:
+        """Wait until the client has left."""
+        await asyncio.wait([self._watch])
+
+    def _sent(self) -> None:
+        now = time.perf_counter()
+        if self.call.target is not None:
+            self._metrics.gap(self.call.target.provider.name, now - self._last_sent)
+        self._last_sent = now
+
+    def _tick(self) -> None:
+        """Look whether a comment is due. The timer runs on by itself, so that an event costs no timer."""
+        silence_s = time.perf_counter() - self._last_sent
+        wait_s = self._ping_s - silence_s
+        if wait_s <= _TICK_TOLERANCE_S:
+            self._ping_due = True
+            self.call.mailbox.wake()
+            wait_s = self._ping_s
+        self._timer = self._loop.call_later(wait_s, self._tick)
+
+    def _client_gone(self, _: asyncio.Task[None]) -> None:
+        self.context.client_gone = True
+        self.call.mailbox.interrupt(ClientGone())
+
+    def _told(self, error: Exception, *, committed: bool) -> GatewayError:
+        told = client_error(error, committed=committed)
+        self.context.error_code = told.code
+        if not isinstance(error, _EXPECTED):
+            get_logger().error("provider_raised", request_id=self.context.request_id, **exception_fields(error))
+        return told
+
+    def _account(self) -> None:
+        call = self.call
+        usage = self.facts.usage if call.target is not None else Usage()
+        account(self.context, self._metrics, call.target, call.attempts, usage, call.ttft_s)
+
+
+class PassThroughResponse:
+    """The lean streaming response: sends frames as they come, each under a timeout, and closes what it owns."""
+
+    def __init__(self, stream: ClientStream, headers: list[tuple[bytes, bytes]], send_timeout_s: float) -> None:
+        self._stream = stream
+        self._headers = headers
+        self._send_timeout_s = send_timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the stream watches it.
+        """Send the answer. Returns without an end of the body when the client left or stopped reading."""
+        try:
+            await self._send_all(send)
+        except ClientGone:
+            pass
+        except SlowClient:
+            hang_up(scope)
+        finally:
+            await self._stream.aclose()
+
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        dog = Watchdog(math.inf, SlowClient)
+        dog.limit(self._send_timeout_s, SlowClient)
+        with dog:
+            async with aclosing(self._stream.frames()) as frames:  # type: ignore[type-var]
+                dog.rest()
+                async for frame in frames:
+                    dog.touch()
+                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+                    dog.rest()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class ChatEventResponse(EventSourceResponse):
+    """sse-starlette's response over a `ClientStream`, which does the pings and the watching itself."""
+
+    def __init__(self, stream: ClientStream, headers: dict[str, str], send_timeout_s: float) -> None:
+        super().__init__(stream.frames(), headers=headers, ping=0, sep="\n", send_timeout=send_timeout_s)
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the stream watches it.
+        """Send the answer. Returns without an end of the body when the client left or stopped reading."""
+
+        async def receive_gone() -> dict[str, str]:
+            await self._stream.gone()
+            return {"type": "http.disconnect"}
+
+        try:
+            await super().__call__(scope, receive_gone, send)
+        except ClientGone:
+            pass
+        except SendTimeoutError:
+            hang_up(scope)
+        finally:
+            await self._stream.aclose()
+
+
+def account(
+    context: RequestContext,
+    metrics: Metrics,
+    target: Target | None,
+    attempts: int,
+    usage: Usage,
+    ttft_s: float | None,
+) -> None:
+    """Put what an AI request came to into its log line and the metrics. The one place where usage is recorded."""
+    facts = context.ai = AIFacts()
+    facts.attempts = attempts
+    facts.ttft_s = ttft_s
+    if target is None:
+        return
+    facts.provider, facts.model = target.provider.name, target.model
+    facts.prompt_tokens, facts.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+    metrics.answered(target, usage, ttft_s)
+
+
+def hang_up(scope: Scope) -> None:
+    """Drop the connection of a client that stopped reading; closing it in order would wait for that client."""
+    context_of(scope).client_gone = True
+    ours = scope.get("extensions", {}).get("lunarbit")
+    if ours is not None:
+        ours["abort"]()
+
+
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has closed its connection. The request's body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def run_whole(call: Coroutine[Any, Any, T], context: RequestContext, receive: Receive, drain: Drain) -> T:
+    """Run `call`, a coroutine, until it is done, the client leaves, or the grace of a shutdown is over.
+
+    Raises what the call raises, `ClientGone`, or `ShuttingDown`; the call is cancelled then and has closed its
+    upstream.
+    """
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[GatewayError | None] = loop.create_future()
+
+    def ring(error: GatewayError | None) -> None:
+        if not over.done():
+            over.set_result(error)
+
+    def settled(_: asyncio.Task[Any]) -> None:
+        ring(None)
+
+    task = loop.create_task(call)
+    watch = loop.create_task(until_gone(receive))
+    task.add_done_callback(settled)
+    watch.add_done_callback(settled)
+    drain.add(ring)
+    try:
+        stopped = await over
+        if task.done():
+            return task.result()
+        if stopped is not None:
+            raise stopped
+        context.client_gone = True
+        raise ClientGone
+    finally:
+        drain.remove(ring)
+        watch.cancel()
+        if not task.done():
+            task.cancel()
+            with anyio.CancelScope(deadline=anyio.current_time() + 2.0, shield=True):
+                await asyncio.wait([task])

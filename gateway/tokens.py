@@ -1,0 +1,35 @@
+"""Estimates of tokens for providers that do not count them. No tokenizer: those download vocabularies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from providers.base import Usage
+
+if TYPE_CHECKING:
+    from providers.base import CompletionRequest
+
+# English text has about four characters a token; the few tokens around each message are those of the chat format.
+_CHARS_PER_TOKEN = 4
+_TOKENS_PER_MESSAGE = 4
+
+
+def estimated_tokens(chars: int) -> int:
+    """Return about how many tokens `chars` characters of text are."""
+    return -(-chars // _CHARS_PER_TOKEN)
+
+
+def estimated_usage(request: CompletionRequest, answer_chars: int) -> Usage:
+    """Return a usage, marked as estimated, for a request and the characters that its answer has so far."""
+    prompt = sum(
+        estimated_tokens(_text_chars(message.get("content"))) + _TOKENS_PER_MESSAGE for message in request.messages
+    )
+    return Usage(prompt_tokens=prompt, completion_tokens=estimated_tokens(answer_chars), estimated=True)
+
+
+def _text_chars(content: Any) -> int:
+    if isinstance(content, list):
+        return sum(
+            len(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    return len(content) if isinstance(content, str) else 0

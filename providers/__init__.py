@@ -1,0 +1,1 @@
+"""Everything that talks to a model server: the provider interface, its adapters and their transport."""

@@ -1,0 +1,211 @@
+"""The provider interface: implement `AIProvider` and the router can use it.
+
+A provider answers chats in the OpenAI chat-completions dialect, which is the gateway's own: `CompletionRequest` carries
+the request's top-level fields, `StreamEvent` what one event of an answer says. The smallest useful provider:
+
+    class Shout(AIProvider):
+        async def stream_completion(self, request):
+            yield str(request.messages[-1]["content"]).upper()
+
+        async def get_models(self):
+            return ["shout-1"]
+
+Everything else has a default. Register it with `router.register_provider("shout", Shout())`, or from another package
+with an entry point in the group `lunarbit.providers` that names a callable taking a `providers.config.ProviderConfig`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+_NO_HEADERS: Mapping[str, str] = {}
+_encode = msgspec.json.encode
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of one answer, as the provider counted them, or `estimated` when it did not."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+    raw: dict[str, Any] | None = None
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion tokens together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the usage object of the OpenAI dialect, with every field that the provider sent."""
+        totals = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.total_tokens,
+        }
+        return {**(self.raw or {}), **totals}
+
+
+class CompletionRequest:
+    """One chat request: the top-level fields of an OpenAI chat-completions body, each kept as raw JSON.
+
+    Fields that the gateway does not know survive, and large ones (inline images) are never decoded only to be encoded
+    again. `defaulted` names fields that the gateway filled in and the client did not send. `headers` are those of the
+    client's headers that may go upstream. `request_id` is the gateway's id of the exchange.
+    """
+
+    __slots__ = ("_messages", "defaulted", "fields", "headers", "model", "request_id", "stream")
+
+    def __init__(
+        self,
+        model: str,
+        fields: Mapping[str, msgspec.Raw],
+        *,
+        stream: bool = False,
+        defaulted: frozenset[str] = frozenset(),
+        headers: Mapping[str, str] = _NO_HEADERS,
+        request_id: str = "",
+    ) -> None:
+        self.model = model
+        self.fields = fields
+        self.stream = stream
+        self.defaulted = defaulted
+        self.headers = headers
+        self.request_id = request_id
+        self._messages: list[dict[str, Any]] | None = None
+
+    @classmethod
+    def of(
+        cls, model: str, messages: list[dict[str, Any]], *, stream: bool = False, **fields: Any
+    ) -> CompletionRequest:
+        """Build a request from plain values: `CompletionRequest.of("gpt-4", [{"role": "user", "content": "hi"}])`."""
+        raw = {name: msgspec.Raw(_encode(value)) for name, value in {"messages": messages, **fields}.items()}
+        return cls(model, raw, stream=stream)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation, decoded on first use: dicts with at least `role`, and `content` as a string or parts."""
+        if self._messages is None:
+            self._messages = msgspec.json.decode(self.fields.get("messages", b"[]"), type=list[dict[str, Any]])
+        return self._messages
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return one top-level field decoded, for example `request.get("temperature", 0.7)`."""
+        raw = self.fields.get(name)
+        return default if raw is None else msgspec.json.decode(raw)
+
+    def for_model(self, model: str) -> CompletionRequest:
+        """Return the same request for another model."""
+        return CompletionRequest(
+            model,
+            self.fields,
+            stream=self.stream,
+            defaulted=self.defaulted,
+            headers=self.headers,
+            request_id=self.request_id,
+        )
+
+
+class StreamEvent(msgspec.Struct, kw_only=True, gc=False):
+    """What one event of a streamed answer says.
+
+    An adapter for the OpenAI dialect sets `raw` to the event's JSON exactly as received, and the gateway passes these
+    bytes on; any other adapter leaves it None and fills the fields. `finish_reason` is `stop`, `length`, `tool_calls`
+    or `content_filter`. `usage` may come on any event; the last one counts. `headers` (rate limits, request id of the
+    vendor) may come on an event of their own before the first content.
+    """
+
+    content: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: list[dict[str, Any]] | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    usage_only: bool = False
+    other_content: bool = False
+    model: str = ""
+    raw: bytes | None = None
+    headers: Mapping[str, str] | None = None
+
+    @property
+    def commits(self) -> bool:
+        """Whether this event is content: after the first such event a call never moves to another provider."""
+        return bool(
+            self.content
+            or self.finish_reason
+            or self.reasoning
+            or self.tool_calls
+            or self.refusal
+            or self.other_content
+        )
+
+
+class CompletionResponse(msgspec.Struct, kw_only=True):
+    """A whole answer. `raw` is the provider's own JSON body when it spoke the OpenAI dialect, else None."""
+
+    content: str = ""
+    model: str = ""
+    finish_reason: str | None = "stop"
+    tool_calls: list[dict[str, Any]] | None = None
+    usage: Usage | None = None
+    raw: bytes | None = None
+    headers: Mapping[str, str] = {}
+
+
+class AIProvider(ABC):
+    """A source of chat completions.
+
+    Every method may raise a type of `providers.errors`; any other exception counts as a failure of the provider. A
+    method can be cancelled at any await (client gone, deadline): close what you opened in `finally` and let
+    `CancelledError` pass.
+    """
+
+    @abstractmethod
+    def stream_completion(self, request: CompletionRequest) -> AsyncIterator[str | StreamEvent]:
+        """Answer `request` piece by piece: an async generator of `str` (a content delta) or `StreamEvent`.
+
+        A generator that simply ends has given a whole answer with finish reason `stop`. One that finds its upstream cut
+        off raises `providers.errors.StreamBroken`.
+        """
+
+    async def chat_completion(self, request: CompletionRequest) -> CompletionResponse:
+        """Answer `request` at once. The default collects `stream_completion`."""
+        text: list[str] = []
+        answer = CompletionResponse(model=request.model)
+        stream = self.stream_completion(request)
+        async with aclosing(stream) as events:  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, str):
+                    text.append(event)
+                    continue
+                text.append(event.content)
+                answer.finish_reason = event.finish_reason or answer.finish_reason
+                answer.usage = event.usage or answer.usage
+                answer.model = event.model or answer.model
+                if event.tool_calls:
+                    answer.tool_calls = [*(answer.tool_calls or []), *event.tool_calls]
+        answer.content = "".join(text)
+        return answer
+
+    async def is_healthy(self) -> bool:
+        """Say whether the provider can answer now; asked in the background about every 15 s."""
+        return True
+
+    async def get_models(self) -> list[str]:
+        """List the ids of the models that can be asked for; asked in the background about once a minute."""
+        return []
+
+    def context_length(self, model: str) -> int | None:  # noqa: ARG002 - known to adapters that can look it up.
+        """Return how many tokens `model` can take now, or None when that is not known."""
+        return None
+
+    async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing.
+        """Release what the provider holds; called once when the gateway stops."""

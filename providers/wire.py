@@ -1,0 +1,186 @@
+"""The OpenAI chat-completions dialect on the wire: what the gateway reads of a chunk, a whole answer and an error.
+
+Only the fields that decide something are typed; everything else passes through as bytes. Vendors differ from the
+documentation in small ways that are accepted here: `content: null`, `choices: []` on annotation frames (Azure), usage
+on any chunk, integer error codes (llama.cpp).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from providers.base import CompletionResponse, StreamEvent, Usage
+from providers.errors import UnreadableAnswer
+
+_NULL = msgspec.Raw(b"null")
+_NULL_LENGTH = len(_NULL)
+_EMPTY = (b"null", b'""', b"[]", b"{}", b"false")
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: msgspec.Raw = _NULL
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    function_call: msgspec.Raw = _NULL
+    audio: msgspec.Raw = _NULL
+
+
+class _ChunkChoice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """The part of one `chat.completion.chunk` that the gateway reads."""
+
+    choices: list[_ChunkChoice] | None = None
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+    model: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | list[Any] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct, gc=False):
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = _NULL
+    error: msgspec.Raw = _NULL
+    model: str | None = None
+
+
+class _ModelEntry(msgspec.Struct):
+    id: str
+
+
+class _ModelList(msgspec.Struct):
+    data: list[_ModelEntry]
+
+
+_NO_DELTA = _Delta()
+_decode_chunk = msgspec.json.Decoder(Chunk).decode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_models = msgspec.json.Decoder(_ModelList).decode
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class MalformedEvent(ValueError):
+    """An event's data is not a chunk of the dialect."""
+
+
+def is_set(raw: msgspec.Raw) -> bool:
+    """Say whether a raw JSON value carries anything: not null, not empty, not false."""
+    return raw is not _NULL and bytes(raw) not in _EMPTY
+
+
+def parse_chunk(data: bytes) -> Chunk:
+    """Decode one event's data; raises `MalformedEvent`."""
+    try:
+        return _decode_chunk(data)
+    except _DECODE_ERRORS as exc:
+        raise MalformedEvent(str(exc)) from exc
+
+
+def chunk_event(chunk: Chunk, data: bytes) -> StreamEvent:
+    """Turn a decoded chunk into an event that carries its bytes and the facts of its first choice."""
+    usage = parse_usage(chunk.usage) if len(chunk.usage) > _NULL_LENGTH else None
+    if not chunk.choices:
+        return StreamEvent(raw=data, usage=usage, usage_only=usage is not None, model=chunk.model or "")
+    first = chunk.choices[0]
+    event = StreamEvent(raw=data, usage=usage, model=chunk.model or "", finish_reason=first.finish_reason)
+    for choice in chunk.choices:
+        _read_delta(event, choice, is_first=choice is first)
+    return event
+
+
+def _read_delta(event: StreamEvent, choice: _ChunkChoice, *, is_first: bool) -> None:
+    delta = choice.delta or _NO_DELTA
+    if is_first:
+        event.content = delta.content or ""
+    elif choice.finish_reason or delta.content:
+        event.other_content = True
+    event.reasoning = delta.reasoning_content or event.reasoning
+    event.refusal = delta.refusal or event.refusal
+    event.tool_calls = delta.tool_calls or event.tool_calls
+    if any(is_set(raw) for raw in (delta.audio, delta.function_call, delta.reasoning)):
+        event.other_content = True
+
+
+def parse_usage(raw: msgspec.Raw) -> Usage | None:
+    """Read a usage object; None for anything that is not one."""
+    try:
+        fields = msgspec.json.decode(raw)
+    except _DECODE_ERRORS:
+        return None
+    if not isinstance(fields, dict):
+        return None
+    return Usage(
+        prompt_tokens=_count(fields, "prompt_tokens"),
+        completion_tokens=_count(fields, "completion_tokens"),
+        cached_tokens=_count(_part(fields, "prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_count(_part(fields, "completion_tokens_details"), "reasoning_tokens"),
+        raw=fields,
+    )
+
+
+def _part(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _count(fields: dict[str, Any], name: str) -> int:
+    value = fields.get(name)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def parse_answer(body: bytes) -> tuple[CompletionResponse, msgspec.Raw]:
+    """Read a whole answer. Returns it with its raw `error` member (null when there is none).
+
+    Raises `UnreadableAnswer` when the body is not an object of the dialect, or has neither choices nor an error.
+    """
+    try:
+        answer = _decode_answer(body)
+    except _DECODE_ERRORS as exc:
+        msg = "the answer is not a chat completion"
+        raise UnreadableAnswer(msg) from exc
+    if is_set(answer.error):
+        return CompletionResponse(), answer.error
+    if answer.choices is None:
+        msg = "the answer has no choices"
+        raise UnreadableAnswer(msg)
+    response = CompletionResponse(model=answer.model or "", usage=parse_usage(answer.usage), raw=body)
+    if answer.choices:
+        first = answer.choices[0]
+        message = first.message or _Message()
+        response.content = _text_of(message.content)
+        response.tool_calls = message.tool_calls
+        response.finish_reason = first.finish_reason
+    return response, _NULL
+
+
+def _text_of(content: str | list[Any] | None) -> str:
+    if isinstance(content, str):
+        return content
+    parts = [part.get("text") for part in content or [] if isinstance(part, dict)]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def parse_models(body: bytes) -> list[str]:
+    """Read the ids of a `GET /models` answer; raises `UnreadableAnswer`."""
+    try:
+        return [entry.id for entry in _decode_models(body).data]
+    except _DECODE_ERRORS as exc:
+        msg = "the list of models is not readable"
+        raise UnreadableAnswer(msg) from exc

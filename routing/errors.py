@@ -1,0 +1,42 @@
+"""Why the router has no answer without having asked a provider, or after all of them failed.
+
+RoutingError
+├── ModelNotFound          no provider serves the model; `available` lists what could be asked for
+├── NoTargetAvailable      targets exist, but breakers or health keep requests away
+├── AllTargetsBusy         every target has as many requests in flight as it may have
+└── AllRateLimited         every provider said 429
+
+When attempts were made and failed otherwise, the last attempt's `providers.errors.ProviderError` is raised as it is.
+"""
+
+from __future__ import annotations
+
+
+class RoutingError(Exception):
+    """No target could be asked. `retry_after_s` is when asking again may help, in seconds, if that is known."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class ModelNotFound(RoutingError):
+    """No provider serves the model."""
+
+    def __init__(self, model: str, available: list[str]) -> None:
+        super().__init__(f"Model '{model}' not found")
+        self.model = model
+        self.available = available
+
+
+class NoTargetAvailable(RoutingError):
+    """Every target is kept from requests."""
+
+
+class AllTargetsBusy(RoutingError):
+    """Every target is at `max_in_flight`."""
+
+
+class AllRateLimited(RoutingError):
+    """Every target is limited by its provider."""

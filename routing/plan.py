@@ -1,0 +1,134 @@
+"""From the model that a client names to the targets that may answer: routes, `provider/model`, discovered ids."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from routing.errors import ModelNotFound
+from routing.strategies import STRATEGIES, Strategy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from routing.targets import ProviderState, Target
+
+MAX_PLANS = 1_000
+
+
+class Route(NamedTuple):
+    """An alias that clients use as a model.
+
+    Its targets as (provider, model) in order, and its strategy if it has one.
+    """
+
+    targets: tuple[tuple[str, str], ...]
+    strategy: str | None = None
+
+
+class Plan(NamedTuple):
+    """The targets that may answer a request, in configured order, and the strategy that picks among them."""
+
+    model: str
+    targets: tuple[Target, ...]
+    strategy: Strategy
+
+
+class ModelEntry(NamedTuple):
+    """One id that clients may ask for, and the providers that serve it in order."""
+
+    id: str
+    providers: tuple[str, ...]
+
+
+class Planner:
+    """Resolves models to plans. `providers` is the router's own table, which may grow while the gateway runs."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, ProviderState],
+        *,
+        strategy: str = "priority",
+        routes: Mapping[str, Route] | None = None,
+        default_route: str | None = None,
+    ) -> None:
+        self._providers = providers
+        self._strategy = strategy
+        self._routes = dict(routes or {})
+        self._default_route = default_route if default_route in self._routes else None
+        self._plans: OrderedDict[str | None, Plan] = OrderedDict()
+        self._listed: frozenset[str] | None = None
+        self._strategies: OrderedDict[str | None, Strategy] = OrderedDict()
+
+    def forget(self) -> None:
+        """Resolve anew from now on, because a provider or its list of models changed. Strategies keep their memory."""
+        self._plans.clear()
+        self._listed = None
+
+    def plan(self, model: str | None) -> Plan:
+        """Return the plan for `model` (None: the default). Raises `ModelNotFound`.
+
+        The order is: a route's name; `provider/model` where the provider lists that model; an id that some provider
+        lists; `provider/model` where the provider has no closed list.
+        """
+        plan = self._plans.get(model)
+        if plan is None:
+            targets, strategy = self._resolve(model)
+            if not targets:
+                raise ModelNotFound(model or "(default)", [entry.id for entry in self.models()])
+            plan = Plan(model or "", tuple(targets), self._strategy_for(model, strategy))
+            self._plans[model] = plan
+            if len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+        return plan
+
+    def models(self) -> list[ModelEntry]:
+        """List what clients may ask for: routes first, then every listed model with the providers that serve it."""
+        entries = [
+            ModelEntry(name, tuple(dict.fromkeys(provider for provider, _ in route.targets)))
+            for name, route in self._routes.items()
+        ]
+        by_model: dict[str, list[str]] = {}
+        for state in self._ordered():
+            if state.is_up or not state.auto:
+                for model in state.models:
+                    by_model.setdefault(model, []).append(state.name)
+        taken = set(self._routes)
+        entries += [ModelEntry(model, tuple(names)) for model, names in by_model.items() if model not in taken]
+        return entries
+
+    def is_listed(self, model: str) -> bool:
+        """Whether `model` stands in some list, so that its name is the operator's and not any client's."""
+        if self._listed is None:
+            listed = (model for state in self._providers.values() for model in state.models)
+            self._listed = frozenset(self._routes).union(listed)
+        return model in self._listed
+
+    def _ordered(self) -> list[ProviderState]:
+        return sorted(self._providers.values(), key=lambda state: state.priority)
+
+    def _resolve(self, model: str | None) -> tuple[Sequence[Target], str | None]:
+        if model is None:
+            model = self._default_route
+        if model is None:
+            return [state.target(state.models[0]) for state in self._ordered() if state.models], None
+        route = self._routes.get(model)
+        if route is not None:
+            known = [(self._providers.get(name), rest) for name, rest in route.targets]
+            return [state.target(rest) for state, rest in known if state is not None], route.strategy
+        name, slash, rest = model.partition("/")
+        named = self._providers.get(name) if slash and rest else None
+        if named is not None and rest in named.models:
+            return [named.target(rest)], None
+        listing = [state.target(model) for state in self._ordered() if model in state.models]
+        if listing or named is None or named.has_closed_list:
+            return listing, None
+        return [named.target(rest)], None
+
+    def _strategy_for(self, key: str | None, name: str | None) -> Strategy:
+        strategy = self._strategies.get(key)
+        if strategy is None:
+            strategy = self._strategies[key] = STRATEGIES[name or self._strategy]()
+            if len(self._strategies) > MAX_PLANS:
+                self._strategies.popitem(last=False)
+        return strategy

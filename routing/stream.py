@@ -1,0 +1,202 @@
+"""A streamed call: one owner task asks, fails over and reads; another task takes the events out of its mailbox."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from providers import errors
+from providers.base import StreamEvent
+from routing.failover import record_failure
+from routing.mailbox import Mailbox
+from routing.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from providers.base import CompletionRequest, Usage
+    from routing.failover import Failover, Observer
+    from routing.targets import Target
+
+MAX_EVENTS_BEFORE_CONTENT = 256
+CLOSE_TIMEOUT_S = 2.0
+AFTER_FINISH_S = 1.0
+
+
+class _Opened(NamedTuple):
+    target: Target
+    stream: AsyncIterator[str | StreamEvent]
+    first: list[StreamEvent]
+    deadline: float
+    ended: bool
+
+
+class StreamCall:
+    """One streamed request on its way. Take events with `take`, and always end with `aclose`.
+
+    `target`, `attempts` and `ttft_s` (seconds until the first content) are known once the first events are there.
+    `usage`, `finish_reason` and `content_chars` grow with the answer, so that a cut one can still be accounted for.
+    """
+
+    def __init__(self, request: CompletionRequest, failover: Failover, deadline: float, observer: Observer) -> None:
+        self._request = request
+        self._failover = failover
+        self._deadline = deadline
+        self._observer = observer
+        self._started = time.perf_counter()
+        self.mailbox: Mailbox[StreamEvent] = Mailbox(_size)
+        self.target: Target | None = None
+        self.ttft_s: float | None = None
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.content_chars = 0
+        self._task = asyncio.get_running_loop().create_task(self._own(), name="upstream-call")
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were made so far."""
+        return self._failover.attempts
+
+    async def take(self) -> list[StreamEvent] | None:
+        """Return the events that wait, an empty list at the end, None after a bare `mailbox.wake`.
+
+        Raises the `ProviderError` or `RoutingError` that ended the call, and whatever `mailbox.interrupt` was given.
+        """
+        return await self.mailbox.take()
+
+    async def aclose(self) -> None:
+        """Stop the call: cancel its task once, wait at most 2 s for it to close the upstream, give the slot back.
+
+        Safe to call again and while being cancelled.
+        """
+        try:
+            if not self._task.done():
+                self._task.cancel()
+                with anyio.CancelScope(deadline=anyio.current_time() + CLOSE_TIMEOUT_S, shield=True):
+                    await asyncio.wait([self._task])
+        finally:
+            if self._failover.slot is not None:
+                self._failover.slot.release()
+
+    async def _own(self) -> None:
+        try:
+            opened = await self._failover.run(self._open)
+            try:
+                await self._pump(opened)
+            except Exception as exc:
+                self._observer.attempt(opened.target, type(exc).__name__)
+                record_failure(opened.target, exc, self._failover.caller)
+                raise
+            except BaseException:
+                self._observer.attempt(opened.target, "cancelled")
+                raise
+            else:
+                self._observer.attempt(opened.target, "ok")
+            finally:
+                await _close(opened.stream)
+        except Exception as exc:  # noqa: BLE001 - whatever ended the call is the taker's to hear.
+            self.mailbox.close(exc)
+        else:
+            self.mailbox.close()
+
+    async def _open(self, target: Target) -> _Opened:
+        """Ask one target and read up to its first content, which is the point of no return."""
+        provider = target.provider
+        loop = asyncio.get_running_loop()
+        deadline = min(self._deadline, loop.time() + provider.timeouts.total_s)
+        stream = provider.provider.stream_completion(self._request.for_model(target.model))
+        started = time.perf_counter()
+        first: list[StreamEvent] = []
+        ended = True
+        try:
+            with Watchdog(deadline, _total_timed_out) as dog:
+                dog.limit(provider.timeouts.first_token_s, _first_token_timed_out)
+                async for item in stream:
+                    event = StreamEvent(content=item) if isinstance(item, str) else item
+                    first.append(event)
+                    if event.commits:
+                        ended = False
+                        break
+                    _check_beginning(first)
+        except BaseException:
+            await _close(stream)
+            raise
+        now = time.perf_counter()
+        target.streamed.observe(now - started, provider.clock())
+        self.ttft_s = now - self._started
+        return _Opened(target, stream, first, deadline, ended)
+
+    async def _pump(self, opened: _Opened) -> None:
+        """Hand on the events until the answer is whole; raises when it ends otherwise."""
+        self.target = opened.target
+        for event in opened.first:
+            self._put(event)
+        if opened.ended:
+            self._put(StreamEvent(finish_reason="stop"))
+            return
+        try:
+            with Watchdog(opened.deadline, _total_timed_out) as dog:
+                await self._pump_rest(opened, dog)
+        except errors.StreamStalled:
+            # Nothing more came after the finish reason of the only choice: the answer is whole.
+            if self.finish_reason is None or self._request.get("n", 1) not in (None, 1):
+                raise
+        if self.finish_reason is None:
+            self._put(StreamEvent(finish_reason="stop"))
+
+    async def _pump_rest(self, opened: _Opened, dog: Watchdog) -> None:
+        mailbox = self.mailbox
+        idle_s = opened.target.provider.timeouts.idle_s
+        dog.limit(idle_s, _stalled)
+        async for item in opened.stream:
+            dog.touch()
+            self._put(StreamEvent(content=item) if isinstance(item, str) else item)
+            if mailbox.is_full:
+                # A slow client is not a stalled provider.
+                dog.limit(None, _stalled)
+                await mailbox.room()
+                dog.limit(idle_s, _stalled)
+            if self.finish_reason is not None and idle_s > AFTER_FINISH_S:
+                idle_s = AFTER_FINISH_S
+                dog.limit(idle_s, _stalled)
+
+    def _put(self, event: StreamEvent) -> None:
+        if event.usage is not None:
+            self.usage = event.usage
+        if event.finish_reason is not None:
+            self.finish_reason = event.finish_reason
+        self.content_chars += len(event.content) + len(event.reasoning)
+        self.mailbox.put(event)
+
+
+def _size(event: StreamEvent) -> int:
+    return len(event.raw) if event.raw is not None else len(event.content)
+
+
+async def _close(stream: AsyncIterator[str | StreamEvent]) -> None:
+    """Close a provider's generator, which closes its upstream, even while being cancelled."""
+    aclose = getattr(stream, "aclose", None)
+    if aclose is not None:
+        with anyio.CancelScope(deadline=anyio.current_time() + CLOSE_TIMEOUT_S, shield=True):
+            await aclose()
+
+
+def _check_beginning(first: list[StreamEvent]) -> None:
+    if len(first) > MAX_EVENTS_BEFORE_CONTENT:
+        msg = "too many events without content"
+        raise errors.UnreadableAnswer(msg)
+
+
+def _first_token_timed_out() -> errors.ProviderError:
+    return errors.FirstTokenTimedOut("no content in time")
+
+
+def _total_timed_out() -> errors.ProviderError:
+    return errors.TotalTimedOut("the answer was not whole in time")
+
+
+def _stalled() -> errors.ProviderError:
+    return errors.StreamStalled("the stream brought nothing for too long")
