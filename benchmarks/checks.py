@@ -69,7 +69,7 @@ def check_stream(body: bytes, variant: int, chunks: int) -> str | None:
 
 
 def check_stream_decoded(body: bytes, variant: int, chunks: int) -> str | None:
-    """Compare what a rewritten stream means: every chunk once and in order, one finish reason, one [DONE] at the end."""
+    """Compare what a rewritten stream means: each chunk once, in order, one finish reason, one [DONE] at the end."""
     payloads, reason = sse_payloads(body)
     if reason is not None:
         return reason

@@ -188,7 +188,7 @@ class Client(asyncio.Protocol):
 
     def _check(self, reader: AnswerReader) -> str | None:
         body, question = bytes(reader.body), self._question
-        if reader.status != 200:  # noqa: PLR2004
+        if reader.status != 200:
             return f"HTTP {reader.status}: {body[:_SHOWN].decode(errors='replace')}"
         if question.stream:
             check = checks.check_stream_decoded if self._decoded else checks.check_stream

@@ -155,7 +155,7 @@ def wait_ready(child: Child, port: int, path: str, *, limit_s: float, only_200: 
     """
     while time.monotonic() - child.started_s < limit_s:
         status = _status(port, path)
-        if status == 200 or (status and not only_200):  # noqa: PLR2004
+        if status == 200 or (status and not only_200):
             return time.monotonic() - child.started_s
         if child.process.poll() is not None:
             msg = f"ended with status {child.process.returncode} before it was ready: {child.log_tail()}"

@@ -64,11 +64,11 @@ def summary(stacks: str, source: Path) -> str:
     own: Counter[str] = Counter()
     inclusive: Counter[str] = Counter()
     for line in stacks.splitlines():
-        stack, _, count = line.rpartition(" ")
+        stack, _, samples = line.rpartition(" ")
         frames = stack.split(";")
-        own[frames[-1]] += int(count)
+        own[frames[-1]] += int(samples)
         for frame in set(frames):
-            inclusive[frame] += int(count)
+            inclusive[frame] += int(samples)
     total = own.total() or 1
     lines = [
         f"{own.total()} samples; collapsed stacks for a flame graph: {source}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from benchmarks import processes, proc
+from benchmarks import proc, processes
 from benchmarks.load import Job, Measured
 from benchmarks.servers import DIRECT, ROOT, Server, Setting, environment
 
@@ -25,6 +25,7 @@ CONNECTIONS: Final = 64
 _LOAD_GRACE_S: Final = 90.0
 _SLOW_WARMUP_S: Final = 4.0
 _SETTLE_S: Final = 0.5
+_OPENED_PER_S: Final = 500.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _run_phases(bench: Bench, server: Server, trial: Trial, port: int, pid: int)
     plan = bench.plan
     job = base_job(bench, server, port, pid)
     replace = msgspec.structs.replace
-    paced = replace(job, kind="paced", connections=1, warmup_s=1.0, measure_s=plan.latency_s)
+    paced = replace(job, kind="paced", connections=1, warmup_s=0.5, measure_s=plan.latency_s)
     if server is not DIRECT:
         trial.unary = load(job)
     trial.unary_latency = load(replace(paced, interval_ms=40.0 if server.slow else 8.0))
@@ -163,14 +164,14 @@ def _run_phases(bench: Bench, server: Server, trial: Trial, port: int, pid: int)
         return
     if server is not DIRECT:
         trial.stream = load(replace(job, stream=True, measure_s=plan.stream_s))
-    trial.stream_latency = load(replace(paced, stream=True, chunks=8, interval_ms=200.0 if server.slow else 65.0))
+    trial.stream_latency = load(replace(paced, stream=True, chunks=3, interval_ms=100.0 if server.slow else 20.0))
     if trial.round < plan.open_rounds and not server.slow:
         trial.open = load(open_job(job, plan))
 
 
 def open_job(job: Job, plan: Plan) -> Job:
     """Return the job with many open streams of 10 chunks/s: all stay open until the measured window has passed."""
-    ramp_s = plan.open_streams / 300
+    ramp_s = plan.open_streams / _OPENED_PER_S
     chunks = round(10 * (ramp_s + plan.open_s + 1.0))
     streams = plan.open_streams
     return msgspec.structs.replace(

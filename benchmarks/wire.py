@@ -36,7 +36,8 @@ class Question(msgspec.Struct, frozen=True):
 
 def request_body(question: Question) -> bytes:
     """Return the JSON body (about 250 bytes) that a client sends."""
-    text = f"variant-{question.variant:02d} chunks-{question.chunks:03d} gap-{question.gap_ms:03d} What is a gateway, and what does it cost?"
+    parameters = f"variant-{question.variant:02d} chunks-{question.chunks:03d} gap-{question.gap_ms:03d}"
+    text = f"{parameters} What is a gateway, and what does it cost?"
     body: dict[str, object] = {
         "model": MODEL,
         "messages": [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": text}],

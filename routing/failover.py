@@ -173,12 +173,14 @@ class Failover:
         return True
 
     def _final_error(self) -> Exception:
-        """Name why there is no answer: the last failure that was not a rate limit, or why nobody could be asked."""
-        others = [error for error in self._errors if not isinstance(error, errors.RateLimited)]
-        if others and all(isinstance(error, errors.ModelNotServed) for error in others):
+        """Name why there is no answer: the last failure that says more than a rate limit or a missing model does."""
+        unserved = [error for error in self._errors if isinstance(error, errors.ModelNotServed)]
+        limited = [error for error in self._errors if isinstance(error, errors.RateLimited)]
+        failures = [error for error in self._errors if error not in unserved and error not in limited]
+        if failures:
+            return failures[-1]
+        if unserved and not limited:
             return ModelNotFound(self._model, [])
-        if others:
-            return others[-1]
         return _why_nobody(self._pool, self._model)
 
 

@@ -1,4 +1,4 @@
-"""The misbehaving upstream does on the wire what its scripts say, so that the fault tests can trust it."""
+"""The upstream as a server and as a program: disconnects, connections, routes, TLS, the command line."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import trustme
 
 from tests.upstream import Script, Upstream
 from tests.upstream.__main__ import constructors
-from tests.upstream.answers import TRICKY_TEXT
-from tests.upstream.frames import default_usage, lmstudio_v0_models, lmstudio_v1_models
+from tests.upstream.frames import lmstudio_v0_models, lmstudio_v1_models
 from tests.upstream.raw_client import RawClient, Reply
-from tests.upstream.steps import Body, Close, Head, PerCall
+from tests.upstream.steps import Body, Head, PerCall
 
 ROOT = Path(__file__).parents[2]
+CHAT = {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}]}
 
 
 @pytest.fixture
@@ -34,206 +34,32 @@ async def up() -> AsyncIterator[Upstream]:
         yield upstream
 
 
-async def ask(up: Upstream, script: Script | None = None, **members: Any) -> Reply:
+async def ask(up: Upstream, **members: Any) -> Reply:
     """One chat call on a connection of its own, read to its end."""
-    if script is not None:
-        up.queue(script)
     async with RawClient(up.port) as client:
         await client.chat(**members)
         return await client.reply()
 
 
-async def get(up: Upstream, path: str, **headers: str) -> Reply:
+async def get(up: Upstream, path: str, headers: dict[str, str] | None = None) -> Reply:
     """One GET on a connection of its own."""
     async with RawClient(up.port) as client:
         await client.send("GET", path, headers=headers)
         return await client.reply()
 
 
-# Well-formed answers
-
-
-async def test_text_is_streamed_frame_by_frame_and_reports_usage_only_if_asked(up: Upstream) -> None:
-    """Role, content, finish, usage, DONE is the order that the OpenAI reference gives."""
-    plain = await ask(up, Script.text("Hello world", pieces=2), model="m")
-    counted = await ask(up, Script.text("Hello world", pieces=2), stream_options={"include_usage": True})
-    assert plain.headers["content-type"].startswith("text/event-stream")
-    assert [p["choices"][0]["delta"].get("content") for p in plain.payloads[:-1]] == ["", "Hello", " world", None]
-    assert plain.payloads[-2]["choices"][0]["finish_reason"] == "stop"
-    assert (plain.ending, plain.payloads[-1], plain.payloads[0]["model"]) == ("complete", "[DONE]", "m")
-    assert [p["usage"] for p in counted.payloads[:-2]] == [None] * 4
-    assert (counted.payloads[-2]["choices"], counted.payloads[-2]["usage"]) == ([], default_usage())
-
-
-async def test_text_options_leave_out_the_role_frame_and_done_and_keep_the_body_open(up: Upstream) -> None:
-    """A reader must call a stream finished at its finish reason, without DONE and without an end."""
-    up.queue(Script.text("ab", role_frame=False, done=False, finish_reason="length", hang_at_end=True))
-    async with RawClient(up.port) as client:
-        await client.chat()
-        reply = await client.reply(until=b'"length"')
-        assert await client.silent()
-    assert (reply.payloads[0]["choices"][0]["delta"], reply.ending) == ({"content": "a"}, "open")
-
-
-async def test_text_is_one_json_document_for_a_call_that_is_not_streamed(up: Upstream) -> None:
-    """The same script serves both forms, so that a test can run in both."""
-    reply = await ask(up, Script.text("whole", usage=None, headers={"x-a": "1"}), stream=False)
-    document = json.loads(reply.body)
-    assert (document["choices"][0]["message"]["content"], reply.headers["x-a"]) == ("whole", "1")
-    assert "usage" not in document
-
-
-async def test_hold_waits_for_release_before_the_head_or_after_some_content(up: Upstream) -> None:
-    """Tests order events by holding the upstream, not by sleeping."""
-    up.queue(Script.hold() + Script.text("ab", hold_after=1))
-    async with RawClient(up.port) as client:
-        await client.chat()
-        assert await client.silent()
-        up.release.set()
-        up.release.clear()
-        assert (await client.reply(until=b'"a"')).text == "a"
-        assert await client.silent()
-        up.release.set()
-        assert (await client.reply()).text == "ab"
-
-
-SAME_TEXT = {
-    "bytes": Script.split_every_byte(TRICKY_TEXT),
-    "crlf": Script.line_endings(TRICKY_TEXT, "\r\n"),
-    "cr": Script.line_endings(TRICKY_TEXT, "\r"),
-    "lf": Script.line_endings(TRICKY_TEXT, "\n"),
-    "bom": Script.bom(TRICKY_TEXT),
-    "no space": Script.no_space_after_colon(TRICKY_TEXT),
-    "multi-line": Script.multi_line_data(TRICKY_TEXT),
-    "azure": Script.azure_stream(TRICKY_TEXT),
-    "usage on every chunk": Script.usage_on_every_chunk(TRICKY_TEXT),
-    "usage on finish chunk": Script.usage_on_finish_chunk(TRICKY_TEXT),
-}
-
-
-@pytest.mark.parametrize("name", SAME_TEXT)
-async def test_every_way_of_writing_a_stream_down_has_its_mark_and_the_same_text(up: Upstream, name: str) -> None:
-    """A reader that is tested with these must see one and the same text."""
-    reply = await ask(up, SAME_TEXT[name])
-    first, last = reply.payloads[0], reply.payloads[-2]
-    marks = {
-        "bytes": {len(piece) for piece in reply.pieces} == {1},
-        "crlf": b"\r\n\r\n" in reply.body and any(piece == b"\n\r" for piece in reply.pieces),
-        "cr": b"\r\r" in reply.body and b"\n" not in reply.body,
-        "lf": b"\r" not in reply.body,
-        "bom": reply.pieces[0] == b"\xef\xbb\xbf",
-        "no space": b"data:{" in reply.body and b"data: " not in reply.body,
-        "multi-line": reply.body.count(b"\ndata: ") > 100,
-        "azure": first["choices"] == [] and "prompt_filter_results" in first and "delta" not in last["choices"][0],
-        "usage on every chunk": [p["usage"]["completion_tokens"] for p in reply.payloads[:-1]] == [0, 1, 2, 3, 4, 4]
-        if "every" in name
-        else False,
-        "usage on finish chunk": last.get("usage") == default_usage() and bool(last["choices"]),
-    }
-    assert marks[name]
-    assert (reply.text, reply.payloads[-1], reply.ending) == (TRICKY_TEXT, "[DONE]", "complete")
-    assert "\u2028".encode() in reply.body
-
-
-async def test_tool_calls_come_in_fragments_that_add_up(up: Upstream) -> None:
-    """Fragments are keyed by index, and only the first one of a call has its id and name."""
-    reply = await ask(up, Script.tool_call_stream())
-    arguments = ["", ""]
-    for payload in reply.payloads[:-1]:
-        for call in payload["choices"][0]["delta"].get("tool_calls", []):
-            arguments[call["index"]] += call["function"]["arguments"]
-    whole = json.loads((await ask(up, Script.tool_call_stream(), stream=False)).body)
-    calls = whole["choices"][0]["message"]["tool_calls"]
-    assert [call["function"]["arguments"] for call in calls] == arguments
-    assert [json.loads(text)["city"] for text in arguments] == ["Paris", "Tokyo"]
-
-
-async def test_errors_have_their_status_shape_and_headers(up: Upstream) -> None:
-    """Classification by the gateway rests on status, code and Retry-After."""
-    limited = await ask(up, Script.status(429, retry_after=7))
-    assert (limited.status, limited.headers["retry-after"]) == (429, "7")
-    assert json.loads(limited.body)["error"]["code"] == "rate_limit_exceeded"
-    long = await ask(up, Script.openai_error("context_length_exceeded", param="messages"))
-    assert (long.status, json.loads(long.body)["error"]["param"]) == (400, "messages")
-    assert json.loads((await ask(up, Script.azure_content_filter())).body)["error"]["innererror"]
-    page = await ask(up, Script.html())
-    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    broken = await ask(up, Script.invalid_json())
-    assert (broken.status, broken.ending) == (200, "complete")
-    with pytest.raises(ValueError, match="Unterminated string"):
-        json.loads(broken.body)
-
-
-# Faults
-
-
-@pytest.mark.parametrize("stream", [True, False])
-async def test_faults_before_any_byte_are_a_real_reset_and_a_real_fin(up: Upstream, stream: bool) -> None:
-    """A reset must be RST, which only SO_LINGER 0 gives; a close must be FIN."""
-    reset = await ask(up, Script.reset(), stream=stream)
-    closed = await ask(up, Script.close_before_headers(), stream=stream)
-    assert (reset.ending, reset.raw) == ("reset", b"")
-    assert (closed.ending, closed.raw) == ("fin", b"")
-    assert all(call.finished.is_set() and not call.disconnected.is_set() for call in up.requests)
-
-
-BREAKS = [
-    (Script.headers_then_close(), "fin", ""),
-    (Script.reset_after(2), "reset", "tok0 tok1 "),
-    (Script.eof_after(2), "complete", "tok0 tok1 "),
-    (Script.cut_after(2), "fin", "tok0 tok1 "),
-    (Script.malformed_event(before_content=True, then_complete=False), "complete", ""),
-    (Script.malformed_event(before_content=False, then_complete=False), "complete", "tok0 tok1 "),
-    (Script.malformed_event(before_content=True, then_complete=True), "complete", "after "),
-    (Script.error_event(after_content=1), "complete", "tok0 "),
-    (Script.huge_event(3_000_000, after_content=1), "complete", "tok0 " + "x" * 3_000_000),
-    (Script.sse(b'data: {"choices":[{"delta":{"content":"own"}}]}\n\n', piece_bytes=5), "complete", "own"),
-]
-
-
-@pytest.mark.parametrize(("script", "ending", "text"), BREAKS)
-async def test_a_broken_stream_arrives_up_to_its_break(
-    up: Upstream, script: Script, ending: str, text: str
-) -> None:
-    """The content before the break must arrive, or the test of what comes after it tests something else."""
-    reply = await ask(up, script)
-    assert (reply.status, reply.ending, reply.text) == (200, ending, text)
-    finished = any(isinstance(p, dict) and p.get("choices", [{}])[0].get("finish_reason") for p in reply.payloads)
-    assert finished == (b"[DONE]" in reply.body)
-
-
-@pytest.mark.parametrize(
-    ("script", "ending"),
-    [(Script.reset_after(), "reset"), (Script.cut_after(), "fin"), (Script.eof_after(), "complete")],
-)
-async def test_a_broken_document_is_half_a_document(up: Upstream, script: Script, ending: str) -> None:
-    """Calls that are not streamed break in the same ways."""
-    reply = await ask(up, script, stream=False)
-    assert reply.ending == ending
-    assert reply.body.startswith(b'{"id"')
-    with pytest.raises(ValueError, match="line 1"):
-        json.loads(reply.body)
-
-
-async def test_malformed_and_error_events_say_what_they_should(up: Upstream) -> None:
-    """The malformed event is one whole event; the error event carries the error it was given."""
-    malformed = await ask(up, Script.malformed_event(before_content=True, then_complete=True))
-    assert [p for p in malformed.payloads if isinstance(p, str)] == ['{"id":"chatcmpl-broken","choices":[{"index":0,"del', "[DONE]"]
-    error = {"message": "m", "type": "t", "code": "c"}
-    assert (await ask(up, Script.error_event(1, error))).payloads[-1] == {"error": error}
-    assert (await ask(up, Script.error_event(0, error, role_frame=False))).payloads == [{"error": error}]
-    assert json.loads((await ask(up, Script.error_event(0, error), stream=False)).body) == {"error": error}
+# Disconnects
 
 
 WAITING = [
-    (Script.hang(), b"", True),
+    (Script.hang(), None, True),
     (Script.hang_after_headers(), b"", True),
     (Script.role_frames_then_hang(), b"assistant", True),
     (Script.stall_after(2), b"tok1", True),
     (Script.comments_only(0.01), b": keep-alive\n\n: keep", False),
     (Script.comments_only(0.01, n_content=1), b"tok0", False),
     (Script.endless(), b"xxx", False),
-    (Script.hold() + Script.text(), b"", True),
+    (Script.hold() + Script.text(), None, True),
     (Script.text("ab", delay_s=60), b'"a"', True),
 ]
 
@@ -241,22 +67,22 @@ WAITING = [
 @pytest.mark.parametrize("leave", ["close", "reset"])
 @pytest.mark.parametrize(("script", "marker", "silent"), WAITING)
 async def test_an_upstream_that_waits_sees_the_peer_leave(
-    up: Upstream, script: Script, marker: bytes, silent: bool, leave: str
+    up: Upstream, script: Script, marker: bytes | None, silent: bool, leave: str
 ) -> None:
     """Cancellation tests ask `disconnected` whether the gateway really closed its connection."""
     up.queue(script)
     async with RawClient(up.port) as client:
         await client.chat()
-        reply = await client.reply(until=marker) if marker else Reply()
+        reply = Reply() if marker is None else await client.reply(until=marker)
         await up.wait_for(lambda: up.in_flight == 1)
-        assert (await client.silent(0.05)) == silent
+        assert (await client.silent(0.1 if silent else 10)) == silent
         getattr(client, leave)()
         async with asyncio.timeout(10):
             await up.requests[0].disconnected.wait()
         await up.wait_for(lambda: up.open_connections == 0)
     call = up.requests[0]
     assert (call.outcome, call.finished.is_set(), up.in_flight) == ("disconnected", False, 0)
-    assert "finish_reason\":\"" not in reply.body.decode()
+    assert 'finish_reason":"' not in reply.body.decode()
     assert call.ended is not None
 
 
@@ -265,9 +91,9 @@ async def test_a_head_is_sent_before_the_hang_after_headers(up: Upstream) -> Non
     up.queue(Script.hang_after_headers())
     async with RawClient(up.port) as client:
         await client.chat()
-        with pytest.raises(TimeoutError):
-            await client.reply(timeout_s=0.3)
-        assert (await client.reply(until=b"")).status == 200
+        reply = await client.reply(until=b"")
+        assert (reply.status, reply.headers["transfer-encoding"]) == (200, "chunked")
+        assert await client.silent()
 
 
 @pytest.mark.parametrize("script", [Script.endless(65_536), Script.huge_event(50_000_000)])
@@ -275,15 +101,240 @@ async def test_a_peer_that_does_not_read_stops_the_script(up: Upstream, script: 
     """The upstream must not buffer without end, and must still notice the peer's leaving."""
     up.send_buffer_bytes = 65_536
     up.queue(script)
-    sock = RawClient(up.port)
-    async with sock as client:
+    async with RawClient(up.port) as client:
         await client.chat()
-        client.pause()
+        await up.wait_for(lambda: up.requests and up.requests[0].bytes_sent)
         sent = -1
-        while sent != up.requests_sent():
-            sent = up.requests_sent()
+        while sent != up.requests[0].bytes_sent:
+            sent = up.requests[0].bytes_sent
             await asyncio.sleep(0.2)
-        assert 0 < sent < 20_000_000
+        assert sent < 20_000_000
         client.reset()
         async with asyncio.timeout(10):
             await up.requests[0].disconnected.wait()
+
+
+async def test_a_call_is_finished_when_its_answer_is_complete_even_if_the_peer_leaves_then(
+    up: Upstream,
+) -> None:
+    """`disconnected` means before the end, and nothing else."""
+    assert (await ask(up)).ending == "complete"
+    await up.wait_for(lambda: up.open_connections == 0)
+    call = up.requests[0]
+    assert (call.outcome, call.finished.is_set(), call.disconnected.is_set()) == ("finished", True, False)
+
+
+async def test_every_script_ends_at_the_time_limit_and_a_broken_one_is_reported() -> None:
+    """Nothing may run for ever, and a mistake in a script must not look like a fault of the gateway."""
+    async with Upstream() as up:
+        up.max_run_s = 0.1
+        up.queue(Script.stall_after(1))
+        assert (await ask(up)).ending == "fin"
+        assert up.requests[0].outcome == "expired"
+    broken = await Upstream().__aenter__()
+    broken.default = Script.steps(Head(), PerCall(lambda _: [Body(b"x" * (1 // 0))]))
+    assert (await ask(broken)).ending == "fin"
+    with pytest.raises(ZeroDivisionError):
+        await broken.__aexit__(None, None, None)
+
+
+async def test_leaving_the_context_ends_what_runs() -> None:
+    """A test that fails half-way must not wait for its upstream."""
+    async with Upstream() as up:
+        up.default = Script.hang()
+        client = RawClient(up.port)
+        async with client:
+            await client.chat()
+            await up.wait_for(lambda: up.in_flight == 1)
+    assert up.requests[0].outcome in {"stopped", "disconnected"}
+
+
+# Connections
+
+
+async def test_requests_are_recorded_and_scripts_chosen_by_queue_then_model_then_default(
+    up: Upstream,
+) -> None:
+    """Tests say which target gets what by these three."""
+    up.default, up.by_model["bad"] = Script.text("default"), Script.status(503)
+    up.queue(Script.status(418))
+    async with httpx.AsyncClient(base_url=up.base_url, trust_env=False) as client:
+        calls = [{**CHAT, "model": model} for model in ("bad", "bad", "good")]
+        statuses = [(await client.post("/chat/completions?a=1", json=call)).status_code for call in calls]
+    assert statuses == [418, 503, 200]
+    call = up.chat_requests[0]
+    assert (call.method, call.path, call.query) == ("POST", "/v1/chat/completions", "a=1")
+    assert (call.json, call.headers["content-type"]) == (calls[0], "application/json")
+    assert ({c.connection_id for c in up.requests}, up.connections_opened) == ({1}, 1)
+    assert (up.in_flight, up.max_in_flight_seen) == (0, 1)
+
+
+async def test_an_idle_connection_is_closed_unannounced_or_under_the_next_request(up: Upstream) -> None:
+    """Both faces of a pooled connection that the server has given up."""
+    up.close_idle_after_answer = True
+    async with RawClient(up.port) as client:
+        await client.chat()
+        reply = await client.reply()
+        assert ("connection" in reply.headers, reply.ending) == (False, "complete")
+        assert not await client.silent(10)
+    up.close_idle_after_answer, up.close_on_reuse = False, True
+    async with RawClient(up.port) as client:
+        await client.chat()
+        assert (await client.reply()).ending == "complete"
+        await client.chat()
+        reply = await client.reply()
+    assert (reply.ending, reply.raw, len(up.requests)) == ("fin", b"", 2)
+
+
+async def test_aiohttp_sees_a_reused_connection_close_and_works_on_a_fresh_one(up: Upstream) -> None:
+    """The gateway's own HTTP client meets the fault in the form that it has to retry."""
+    up.close_on_reuse = True
+    async with aiohttp.ClientSession() as session:
+        url = f"{up.base_url}/chat/completions"
+        async with session.post(url, json={**CHAT, "stream": True}) as reply:
+            assert b"[DONE]" in await reply.read()
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await session.post(url, json=CHAT)
+        async with session.post(url, json=CHAT) as reply:
+            assert reply.status == 200
+
+
+async def test_connections_are_refused_and_accepted_again_on_the_same_port(up: Upstream) -> None:
+    """Connect errors are the cheapest failover; recovery must find the same address."""
+    async with RawClient(up.port) as pooled:
+        await pooled.chat()
+        await pooled.reply()
+        await up.refuse_connections()
+        assert not await pooled.silent(10)
+    with pytest.raises(ConnectionRefusedError):
+        await ask(up)
+    await up.accept_connections()
+    assert (await ask(up)).status == 200
+
+
+async def test_it_speaks_tls_and_answers_no_plain_text_there_and_no_tls_elsewhere(up: Upstream) -> None:
+    """A gateway that falls back to plain text would be seen in `requests`."""
+    authority = trustme.CA()
+    server, client = (ssl.SSLContext(kind) for kind in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT))
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    async with Upstream(tls=server) as secure:
+        assert secure.base_url.startswith("https://127.0.0.1:")
+        secure.queue(Script.text("safe"), Script.reset_after(1), Script.stall_after(1))
+        for text, ending in (("safe", "complete"), ("tok0 ", "reset"), ("tok0 ", "open")):
+            async with RawClient(secure.port, client) as raw:
+                await raw.chat()
+                reply = await raw.reply(until=b"tok0" if ending == "open" else None)
+                assert (reply.text, reply.ending) == (text, ending)
+        async with asyncio.timeout(10):
+            await secure.requests[2].disconnected.wait()
+        async with httpx.AsyncClient(trust_env=False) as plain:
+            with pytest.raises(httpx.TransportError):
+                await plain.get(f"http://127.0.0.1:{secure.port}/v1/models")
+        assert len(secure.requests) == 3
+    with pytest.raises(ssl.SSLError):
+        await RawClient(up.port, client).__aenter__()
+    assert (up.requests, len(up.unreadable_requests)) == ([], 1)
+
+
+# Routes
+
+
+async def test_model_lists_of_every_vendor(up: Upstream) -> None:
+    """OpenAI, Azure and LM Studio each have their own page; one that is not there is 404."""
+    up.models = ["a", "b"]
+    for path in ("/v1/models", "/openai/v1/models"):
+        data = json.loads((await get(up, path)).body)["data"]
+        assert [model["id"] for model in data] == ["a", "b"]
+    assert [(await get(up, f"/api/{v}/models")).status for v in ("v1", "v0")] == [404, 404]
+    up.lmstudio_v1, up.lmstudio_v0 = lmstudio_v1_models({"a": 4096}, ["b"]), lmstudio_v0_models(["a"], ["b"])
+    native = json.loads((await get(up, "/api/v1/models")).body)["models"]
+    assert native[0]["loaded_instances"][0]["config"]["context_length"] == 4096
+    older = json.loads((await get(up, "/api/v0/models")).body)["data"]
+    assert [model["state"] for model in older] == ["loaded", "not-loaded"]
+    up.healthy = False
+    assert [(await get(up, path)).status for path in ("/v1/models", "/api/v1/models")] == [500, 500]
+    up.models_script = Script.reset()
+    assert (await get(up, "/v1/models")).ending == "reset"
+
+
+async def test_azure_paths_take_the_deployment_for_the_model_and_need_an_api_version(up: Upstream) -> None:
+    """Azure's dated URLs name the deployment in the path."""
+    path = "/openai/deployments/my-dep/chat/completions"
+    up.by_model["my-dep"] = Script.azure_stream("hi")
+    assert (await ask(up, path=path)).status == 404
+    reply = await ask(up, path=f"{path}?api-version=2024-10-21", headers={"api-key": "k"})
+    assert (reply.text, up.requests[-1].model) == ("hi", "my-dep")
+    assert (await ask(up, path="/openai/v1/chat/completions")).status == 200
+
+
+async def test_wrong_keys_bodies_and_paths_are_refused_in_the_openai_shape(up: Upstream) -> None:
+    """Such a refusal uses no script up, so that the next call gets it."""
+    up.queue(Script.text("queued"))
+    up.require_key = "sk-x"
+    refused = await ask(up, headers={"authorization": "Bearer sk-y"})
+    assert (refused.status, json.loads(refused.body)["error"]["code"]) == (401, "invalid_api_key")
+    async with RawClient(up.port) as client:
+        await client.send("POST", "/v1/chat/completions", b"{", {"api-key": "sk-x"})
+        assert (await client.reply()).status == 400
+    assert (await get(up, "/v1/none", {"api-key": "sk-x"})).status == 404
+    up.unknown_paths_answer_200 = True
+    unknown = await get(up, "/v1/none", {"api-key": "sk-x"})
+    assert (unknown.status, "Unexpected endpoint" in json.loads(unknown.body)["error"]) == (200, True)
+    assert (await ask(up, headers={"authorization": "Bearer sk-x"})).text == "queued"
+
+
+async def test_gzip_only_if_asked_and_a_cookie_if_wanted(up: Upstream) -> None:
+    """A gateway that asks for gzip by accident, or keeps cookies, must be found out."""
+    up.gzip_if_asked, up.set_cookie, up.extra_headers = True, True, {"x-request-id": "req_1"}
+    refused = await ask(up, headers={"accept-encoding": "gzip;q=0, br"})
+    plain = await ask(up, headers={"accept-encoding": "identity"})
+    for reply in (refused, plain):
+        assert ("content-encoding" in reply.headers, reply.text) == (False, "Hello world")
+    for stream in (True, False):
+        packed = await ask(up, stream=stream, headers={"accept-encoding": "gzip, deflate"})
+        assert packed.headers["content-encoding"] == "gzip"
+        assert b'"choices":' in zlib.decompress(packed.body, wbits=31)
+    assert plain.headers["set-cookie"].startswith("upstream_session=")
+    assert plain.headers["x-request-id"] == "req_1"
+
+
+# The program
+
+
+async def run(*arguments: str) -> asyncio.subprocess.Process:
+    """Start the program, in the folder that holds the tests."""
+    command = [sys.executable, "-m", "tests.upstream", *arguments]
+    return await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+
+
+async def test_the_program_prints_its_address_serves_and_ends_at_sigterm() -> None:
+    """Benchmarks and people use the upstream as a program."""
+    process = await run("--script", "status", "--status", "503", "--script", "stall", "--after", "1")
+    assert process.stdout is not None
+    try:
+        address = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
+        port = httpx.URL(address).port
+        assert port is not None
+        assert address == f"http://127.0.0.1:{port}/v1"
+        async with RawClient(port) as client:
+            await client.chat()
+            assert (await client.reply()).status == 503
+            await client.chat()
+            assert (await client.reply(until=b"tok0")).ending == "open"
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 10) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_the_help_of_the_program_explains_every_script() -> None:
+    """A new constructor must not be missing from the command line."""
+    process = await run("--help")
+    text = (await asyncio.wait_for(process.communicate(), 30))[0].decode()
+    combinators = {"steps", "hold", "sleep", "raw", "sse"}
+    names = {name for name in dir(Script) if not name.startswith("_")} - combinators - {"plan"}
+    assert {name.replace("-", "_") for name in constructors()} == names
+    assert all(f"\n  {name} " in text for name in constructors())

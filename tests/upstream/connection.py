@@ -9,7 +9,7 @@ from typing import Protocol
 
 import httptools
 
-from tests.upstream.recorded import Recorded
+from tests.upstream.recorded import Outcome, Recorded
 from tests.upstream.steps import Steps
 from tests.upstream.wire import AnswerSettings, Wire
 
@@ -192,31 +192,35 @@ class Connection(asyncio.Protocol):
         script = self._host.begin(call)
         wire = Wire(call, transport, self._writable.wait, self._host.release, self._host.settings())
         self._wire = wire
-        error: Exception | None = None
         try:
             async with asyncio.timeout(self._host.max_run_s):
                 await _run(script, wire)
-            call.outcome = "finished"
-            call.finished.set()
+            self._conclude(call, "finished")
         except TimeoutError:
-            call.outcome = "expired"
-        except asyncio.CancelledError:
-            if call.outcome == "running":
-                call.outcome = "stopped"
-            raise
-        except Exception as problem:  # noqa: BLE001 - a broken script is reported when the upstream closes.
-            error = problem
+            self._conclude(call, "expired")
+        except Exception as error:  # noqa: BLE001 - a broken script is reported when the upstream closes.
+            self._conclude(call, "failed", error)
         finally:
-            call.ended = asyncio.get_running_loop().time()
-            self._host.end(call, error)
+            self._conclude(call, "stopped")
         return call.outcome == "finished" and wire.complete and wire.keep_alive and not wire.closed
+
+    def _conclude(self, call: Recorded, outcome: Outcome, error: Exception | None = None) -> None:
+        """Note how a call ended, once; its event is set last, so that who waits for it sees all the rest."""
+        if call.outcome != "running":
+            return
+        call.outcome = outcome
+        call.ended = asyncio.get_running_loop().time()
+        self._host.end(call, error)
+        if outcome == "finished":
+            call.finished.set()
+        if outcome == "disconnected":
+            call.disconnected.set()
 
     def _peer_left(self) -> None:
         call, wire = self._active, self._wire
         if call is None or wire is None or wire.closed or call.outcome != "running":
             return
-        call.outcome = "disconnected"
-        call.disconnected.set()
+        self._conclude(call, "disconnected")
         if self._task is not None:
             self._task.cancel()
         if self._transport is not None:

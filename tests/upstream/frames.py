@@ -164,9 +164,7 @@ def azure_chunks(chunks: list[JsonObject]) -> list[JsonObject]:
     seen_content = False
     for item in chunks:
         choices = item["choices"]
-        frames.append(
-            {**item, "choices": [{**c, "content_filter_results": _filter_results()} for c in choices]}
-        )
+        frames.append({**item, "choices": [{**c, "content_filter_results": _filter_results()} for c in choices]})
         first_content = bool(choices and choices[0]["delta"].get("content")) and not seen_content
         seen_content = seen_content or first_content
         if first_content or (choices and choices[0]["finish_reason"]):
@@ -207,9 +205,7 @@ def model_list(models: Iterable[str]) -> JsonObject:
     """The answer of `GET /v1/models`."""
     return {
         "object": "list",
-        "data": [
-            {"id": name, "object": "model", "created": CREATED, "owned_by": "upstream"} for name in models
-        ],
+        "data": [{"id": name, "object": "model", "created": CREATED, "owned_by": "upstream"} for name in models],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -56,7 +57,7 @@ def _event_data(body: bytes) -> list[str]:
 
 def _value(data: str) -> Any:
     try:
-        return frames.json.loads(data)
+        return json.loads(data)
     except ValueError:
         return data
 
@@ -92,11 +93,11 @@ class RawClient:
 
     def reset(self) -> None:
         """Close with RST."""
-        reset_transport(self._writer.transport)
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        reset_transport(transport)
 
-    async def send(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
-    ) -> None:
+    async def send(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         """Send a request and start a new reply."""
         lines = [f"{method} {path} HTTP/1.1", "host: upstream", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
@@ -113,11 +114,17 @@ class RawClient:
         await self.send("POST", path, frames.encode(body), headers)
 
     async def reply(self, until: bytes | None = None, timeout_s: float = 10.0) -> Reply:
-        """Read to the end of the answer, or until the body holds `until`; raises TimeoutError."""
+        """Read to the end of the answer, or until the body holds `until` (empty: to the end of the head).
+
+        Raises TimeoutError.
+        """
         async with asyncio.timeout(timeout_s):
-            while self._reply.ending == "open" and (until is None or until not in self._reply.body):
+            while self._reply.ending == "open" and not self._has(until):
                 await self._read()
         return self._reply
+
+    def _has(self, until: bytes | None) -> bool:
+        return until is not None and self._reply.status > 0 and until in self._reply.body
 
     async def _read(self) -> None:
         try:
@@ -161,5 +168,7 @@ class RawClient:
         self._reply.pieces[-1] += data
 
     def on_message_complete(self) -> None:
-        """Note an orderly end."""
+        """Note an orderly end; the chunk of no bytes that says so is not a piece."""
+        if self._reply.pieces and not self._reply.pieces[-1]:
+            self._reply.pieces.pop()
         self._reply.ending = "complete"

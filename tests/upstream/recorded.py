@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from tests.upstream.frames import DEFAULT_MODEL, JsonObject
 
-Outcome = Literal["running", "finished", "disconnected", "expired", "stopped"]
+Outcome = Literal["running", "finished", "disconnected", "expired", "failed", "stopped"]
 
 
 @dataclass(eq=False)
@@ -20,8 +20,9 @@ class Recorded:
     `headers` has lower-case names; a name that came twice has its values joined with ", ". `started` and
     `ended` are event-loop times in seconds. `disconnected` is set when the peer closed the connection before
     the answer was complete, `finished` when the script ran to its end (also one that ends in a reset).
-    `outcome` says the same in a word; "expired" means the script hit the upstream's own time limit, "stopped"
-    that the upstream was shut down under it. `bytes_sent` counts what was handed to the socket layer.
+    `outcome` says the same in a word; "expired" means the script hit the upstream's own time limit, "failed"
+    that it raised an error, "stopped" that the upstream was shut down under it.
+    `bytes_sent` counts what was handed to the socket layer.
     """
 
     method: str
