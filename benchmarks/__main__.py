@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FULL: Final = Plan(rounds=5, limit_s=900)
 QUICK: Final = Plan(
-    rounds=2, limit_s=100, warmup_s=1.0, unary_s=2.0, stream_s=2.0, latency_s=1.5, open_rounds=1, open_s=2.5
+    rounds=2, limit_s=130, warmup_s=1.0, unary_s=2.0, stream_s=2.0, latency_s=1.5, open_rounds=1, open_s=2.5
 )
 _README: Final = ROOT / "benchmarks" / "README.md"
 
@@ -79,15 +79,13 @@ def say(text: str) -> None:
 
 def prepare(bench: Bench, servers: Sequence[Server]) -> tuple[list[Server], dict[str, str]]:
     """Install what is missing before the clock runs; returns the usable servers and the reasons of the others."""
-    from benchmarks.peers import install_litellm, install_portkey
-
-    installers = {"litellm": install_litellm, "portkey": install_portkey}
     unavailable: dict[str, str] = {}
     for server in servers:
-        if (install := installers.get(server.name)) is None:
+        if server.install is None:
             continue
+        say(f"{server.title}: looking for it in {bench.peers_dir}, installing it if it is missing")
         try:
-            say(f"{server.title}: {install(bench.peers_dir)[1]}")
+            say(f"{server.title}: {server.install(bench.peers_dir)[1]}")
         except StartError as exc:
             unavailable[server.name] = str(exc)
             say(f"{server.title} is not available: {exc}")

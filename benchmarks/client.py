@@ -87,7 +87,8 @@ class Tally:
 
     def __init__(self) -> None:
         """Start at zero."""
-        self.completed = 0
+        self.checked = 0
+        self.correct = 0
         self.chunks = 0
         self.streaming = 0
         self.errors: dict[str, int] = {}
@@ -177,10 +178,12 @@ class Client(asyncio.Protocol):
     def _finish(self, reader: AnswerReader) -> None:
         self._leave()
         reason = self._check(reader)
-        if reason is not None:
+        self._tally.checked += 1
+        if reason is None:  # A refusal is cheap and quick: it must not count as work done.
+            self._tally.correct += 1
+            self._tally.latencies_s.append(time.monotonic() - self._started_s)
+        else:
             self._tally.error(reason)
-        self._tally.completed += 1
-        self._tally.latencies_s.append(time.monotonic() - self._started_s)
         if reader.close:
             self._transport.close()
         else:

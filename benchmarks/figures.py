@@ -29,10 +29,10 @@ class Results:
         """Return the trials of one server."""
         return [trial for trial in self.trials if trial.server == server]
 
-    def median(self, figure: Figure, server: str) -> float | None:
-        """Return the median over the rounds; a ratio or a difference is taken within each round first."""
+    def value(self, figure: Figure, server: str) -> float | None:
+        """Return the median (or worst) of the rounds; a ratio or a difference is taken within each round first."""
         values = [value for trial in self.of(server) if (value := figure.take(self, trial)) is not None]
-        return statistics.median(values) if values else None
+        return figure.pick(values) if values else None
 
     def same_round(self, trial: Trial, server: str) -> Trial | None:
         """Return another server's trial in the same round."""
@@ -61,6 +61,7 @@ class Figure:
     form: str
     first: Target | None = None
     final: Target | None = None
+    pick: Callable[[Sequence[float]], float] = statistics.median
 
 
 def unary_cpu(_: Results, trial: Trial) -> float | None:
@@ -166,6 +167,12 @@ def load_core(_: Results, trial: Trial) -> float | None:
     return max(shares) if shares else None
 
 
+def other_work(_: Results, trial: Trial) -> float | None:
+    """Other people's work on the server's core in the most disturbed phase, in percent of the core."""
+    shares = [100 * phase.other_share for phase in trial.phases()]
+    return max(shares) if shares else None
+
+
 def checked(_: Results, trial: Trial) -> float | None:
     """Answers checked in one round."""
     return float(sum(phase.checked for phase in trial.phases())) if trial.phases() else None
@@ -192,8 +199,9 @@ def figures(streams: int) -> list[Figure]:
             open_streams,
             ".0f",
             Target(streams, f">= {streams}", at_least=True),
+            pick=min,
         ),
-        Figure("- failed streams", open_errors, ".0f", Target(0, "0"), Target(0, "0")),
+        Figure("- failed streams, worst round", open_errors, ".0f", Target(0, "0"), Target(0, "0"), pick=max),
         Figure("- chunks in time, %", open_pace, ".1f", Target(99, ">= 99", at_least=True)),
         Figure("- added inter-chunk p99, ms", added(of_phase("open", "gap_p99_ms")), ".1f", None, Target(25, "<= 25")),
         Figure("- server's core, %", open_cpu, ".0f"),
@@ -203,8 +211,9 @@ def figures(streams: int) -> list[Figure]:
         Figure("requests/s, closed loop", per_second("unary", "requests"), ".0f"),
         Figure("chunks/s, closed loop", per_second("stream", "chunks"), ".0f"),
         Figure("load core at most, %", load_core, ".0f"),
+        Figure("other work on the server's core at most, %", other_work, ".0f", pick=max),
         Figure("answers checked per round", checked, ".0f"),
-        Figure("errors per round", errors, ".0f", Target(0, "0"), Target(0, "0")),
+        Figure("errors, worst round", errors, ".0f", Target(0, "0"), Target(0, "0"), pick=max),
     ]
 
 

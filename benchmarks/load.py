@@ -45,11 +45,12 @@ class Job(msgspec.Struct, kw_only=True):
     warmup_s: float = 1.0
     measure_s: float = 3.0
     server_pid: int = 0
+    server_core: int = 0
     upstream_pid: int = 0
 
 
 class Measured(msgspec.Struct, kw_only=True):
-    """The result; `requests`, `chunks` and `cpu_s` belong to the measured window, errors to the whole phase."""
+    """The result; `requests` (right answers), `chunks` and `cpu_s` are the window's, errors the whole phase's."""
 
     requests: int
     chunks: int
@@ -57,6 +58,7 @@ class Measured(msgspec.Struct, kw_only=True):
     cpu_s: float
     load_share: float
     upstream_share: float
+    other_share: float  # Of the server's core, taken by work that is not the server's.
     checked: int
     errors: dict[str, int]
     p50_ms: float | None = None
@@ -77,6 +79,7 @@ class Mark(msgspec.Struct, frozen=True):
     server_cpu_s: float
     upstream_cpu_s: float
     load_cpu_s: float
+    core_busy_s: float
 
 
 def percentile_ms(values_s: list[float], percent: float) -> float | None:
@@ -141,11 +144,12 @@ class Phase:
         job = self.job
         return Mark(
             time.monotonic(),
-            self.tally.completed,
+            self.tally.correct,
             self.tally.chunks,
             proc.tree_cpu_s(job.server_pid) if job.server_pid else 0.0,
             proc.tree_cpu_s(job.upstream_pid) if job.upstream_pid else 0.0,
             time.process_time(),
+            proc.core_busy_s(job.server_core),
         )
 
     async def drain(self, limit_s: float = _DRAIN_LIMIT_S) -> None:
@@ -164,17 +168,19 @@ class Phase:
     def result(self, first: Mark, last: Mark) -> Measured:
         """Put the two ends of the window together."""
         window_s = last.at_s - first.at_s
+        cpu_s = last.server_cpu_s - first.server_cpu_s
         tally = self.tally
         if last.requests == first.requests and last.chunks == first.chunks:
-            tally.error("no answer in the measured window")
+            tally.error("no right answer in the measured window")
         return Measured(
             requests=last.requests - first.requests,
             chunks=last.chunks - first.chunks,
             window_s=window_s,
-            cpu_s=last.server_cpu_s - first.server_cpu_s,
+            cpu_s=cpu_s,
             load_share=(last.load_cpu_s - first.load_cpu_s) / window_s,
             upstream_share=(last.upstream_cpu_s - first.upstream_cpu_s) / window_s,
-            checked=tally.completed,
+            other_share=max(0.0, (last.core_busy_s - first.core_busy_s - cpu_s) / window_s),
+            checked=tally.checked,
             errors=tally.errors,
         )
 

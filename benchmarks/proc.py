@@ -72,6 +72,17 @@ def tree_rss_bytes(pid: int) -> int:
     return total
 
 
+def core_busy_s(core: int) -> float:
+    """Return the seconds that a core has spent on anything but idling since boot, stolen time included."""
+    for line in (PROC / "stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            # user nice system idle iowait irq softirq steal, see proc_stat(5); guest time is part of user time.
+            ticks = [int(field) for field in fields[:8]]
+            return (sum(ticks) - ticks[3] - ticks[4]) / _TICKS_PER_S
+    return 0.0
+
+
 def cpu_model() -> str:
     """Return the processor's name as the kernel reports it."""
     for line in (PROC / "cpuinfo").read_text().splitlines():

@@ -45,7 +45,7 @@ def profile(bench: Bench) -> str:
 
 def _sample(bench: Bench, py_spy: Path, job: Job, title: str) -> str:
     raw = bench.peers_dir / f"profile-{title}.txt"
-    options = ["--duration", str(_SAMPLE_S), "--rate", str(_RATE_HZ), "--format", "raw", "--nonblocking"]
+    options = ["--duration", str(_SAMPLE_S), "--rate", str(_RATE_HZ), "--format", "raw", "--nonblocking", "--function"]
     command = [str(py_spy), "record", "--pid", str(job.server_pid), *options, "--output", str(raw)]
     log = bench.folder / "py-spy.log"
     raw.unlink(missing_ok=True)

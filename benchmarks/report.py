@@ -23,6 +23,7 @@ BEGIN: Final = "<!-- results:begin -->"
 END: Final = "<!-- results:end -->"
 _REASONS_SHOWN: Final = 4
 _LOAD_LIMIT_PERCENT: Final = 85.0
+_OTHER_SHARE: Final = 0.1
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -33,7 +34,7 @@ class Report(msgspec.Struct, kw_only=True):
     pinning: str
     method: str
     unavailable: dict[str, str]  # Server name to the reason why it has no column of figures.
-    medians: dict[str, dict[str, float | None]]
+    figures: dict[str, dict[str, float | None]]
     trials: list[Trial]
 
 
@@ -59,7 +60,7 @@ def make_report(plan: Plan, trials: Sequence[Trial], unavailable: Mapping[str, s
             f"{plan.unary_s:g} s unary and {plan.stream_s:g} s stream windows"
         ),
         unavailable=dict(unavailable),
-        medians={name: {_key(rows, row): results.median(row, name) for row in rows} for name in names},
+        figures={name: {_key(rows, row): results.value(row, name) for row in rows} for name in names},
         trials=list(trials),
     )
 
@@ -85,8 +86,8 @@ def markdown(report: Report, plan: Plan) -> str:
     lines.append("| | " + " | ".join(server.title for server in shown) + " | first target | | final target | |")
     lines.append("|---|" + "---:|" * len(shown) + "---|---|---|---|")
     for row in rows:
-        cells = [_cell(row, results.median(row, server.name)) for server in shown]
-        value = results.median(row, GATEWAY.name)
+        cells = [_cell(row, results.value(row, server.name)) for server in shown]
+        value = results.value(row, GATEWAY.name)
         cells += [*_target(row.first, value), *_target(row.final, value)]
         lines.append(f"| {row.title} | " + " | ".join(cells) + " |")
     states = [_state(results.of(server.name), report.unavailable.get(server.name)) for server in shown]
@@ -130,6 +131,14 @@ def _notes(report: Report, results: Results) -> list[str]:
         names = sorted({trial.server for trial in busy})
         notes.append(
             f"- The load core was above {_LOAD_LIMIT_PERCENT:.0f} % with {', '.join(names)}: read rates with care."
+        )
+    disturbed = {
+        trial.server for trial in report.trials for phase in trial.phases() if phase.other_share > _OTHER_SHARE
+    }
+    if disturbed:
+        shown = ", ".join(sorted(disturbed))
+        notes.append(
+            f"- Other work disturbed the server's core with {shown}: latencies and pace are not to be trusted."
         )
     notes.append("- Not measured here: the update check, Redis, PostgreSQL, TLS, memory over 30 minutes.")
     return notes

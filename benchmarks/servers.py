@@ -67,7 +67,12 @@ class Server:
     decoded: bool = False
     slow: bool = False
     streams: bool = True
-    peer: bool = False
+    install: Callable[[Path], tuple[Path, str]] | None = None  # Only peers have to be installed.
+
+    @property
+    def peer(self) -> bool:
+        """Whether this is somebody else's gateway."""
+        return self.install is not None
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -181,7 +186,7 @@ LITELLM: Final = Server(
     start_limit_s=120,
     decoded=True,
     slow=True,
-    peer=True,
+    install=install_litellm,
 )
 SERVERS: Final = (
     DIRECT,
@@ -197,6 +202,6 @@ SERVERS: Final = (
         upstream_header="x-portkey-custom-host",
         decoded=True,
         slow=True,
-        peer=True,
+        install=install_portkey,
     ),
 )

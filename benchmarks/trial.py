@@ -148,6 +148,7 @@ def base_job(bench: Bench, server: Server, port: int, pid: int) -> Job:
         warmup_s=max(bench.plan.warmup_s, _SLOW_WARMUP_S if server.slow else 0.0),
         measure_s=bench.plan.unary_s,
         server_pid=pid,
+        server_core=SERVER_CORE,
         upstream_pid=bench.upstream_pid,
     )
 

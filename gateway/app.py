@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from gateway.auth.principal import Permission
 from gateway.client_address import ClientAddress
@@ -96,7 +96,9 @@ def _routes(rows: tuple[Row, ...]) -> list[BaseRoute]:
         by_path.setdefault(row.path, []).append(row)
     table: list[BaseRoute] = [Route(path, GuardedRoute(path, same_path)) for path, same_path in by_path.items()]
     gone = [Route("/api/v1", _v1), Route("/api/v1/{rest:path}", _v1)]
-    return [*table, Mount(API_PREFIX, routes=table), *gone]
+    # The prefix without a slash is what clients have as their base URL.
+    bare = Route(API_PREFIX, GuardedRoute("/", by_path["/"]))
+    return [*table, bare, Mount(API_PREFIX, app=Router(table, redirect_slashes=False)), *gone]
 
 
 class _GoneV1:
@@ -129,7 +131,8 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
     """Answer what Starlette itself raises: only 404, since every route does its own methods."""
     told: GatewayError = InternalError(_INTERNAL)
     if error.status_code == NotFound.status:
-        told = NotFound(f"There is nothing at {request.scope['path'][:200]}")
+        # The path is not repeated: it may be long, and some clients put their key there.
+        told = NotFound("There is nothing at this path")
     return error_response(told, context_of(request.scope))
 
 

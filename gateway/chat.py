@@ -28,7 +28,7 @@ _UNSAFE_IN_HEADER = re.compile(r"[^\x21-\x7e]")
 
 async def read_chat_body(request: Request) -> bytes:
     """Read the body of an AI request, up to `max_ai_body_bytes`. Raises the typed errors of `gateway.json_body`."""
-    check_media_type(request)
+    check_media_type(context_of(request.scope).headers)
     return await read_body(request.receive, state_of(request).settings.server.max_ai_body_bytes)
 
 
@@ -44,7 +44,7 @@ async def answer_whole(request: Request, model: str | None, completion: Completi
     try:
         plan = state.router.plan(model)
         call = state.router.complete(plan, completion, caller=caller)
-        answer = await run_whole(call, context, request.receive, state.drain)
+        answer = await run_whole(call, request.scope, request.receive, state.drain)
     except ClientGone:
         raise
     except Exception as exc:
@@ -72,7 +72,7 @@ async def begin_stream(
             call,
             codec,
             StreamFacts(call, completion),
-            context,
+            scope=request.scope,
             receive=request.receive,
             drain=state.drain,
             metrics=state.metrics,
@@ -109,11 +109,11 @@ def stream_headers(stream: ClientStream) -> dict[str, str]:
 
 def _address(completion: CompletionRequest, request: Request) -> None:
     """Note on the request which headers go upstream with it."""
-    request_id = context_of(request.scope).request_id
-    kept = {name: value for name, value in request.scope["headers"] if name in _UPSTREAM_HEADERS}
-    completion.request_id = request_id
-    completion.headers = {name.decode(): value.decode("latin-1") for name, value in kept.items()}
-    completion.headers["x-request-id"] = request_id
+    context = context_of(request.scope)
+    completion.request_id = context.request_id
+    completion.headers = {"x-request-id": context.request_id}
+    for name in _UPSTREAM_HEADERS & context.headers.keys():
+        completion.headers[name.decode()] = context.headers[name].decode("latin-1")
 
 
 def _header_value(text: str) -> str:

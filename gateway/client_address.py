@@ -44,8 +44,13 @@ class ClientAddress:
                 break
         return peer
 
-    def _is_trusted(self, address: str) -> bool:
-        return _is_address(address) and any(ipaddress.ip_address(address) in network for network in self._trusted)
+    def _is_trusted(self, text: str) -> bool:
+        if not _is_address(text):
+            return False
+        address = ipaddress.ip_address(text)
+        # A socket for both families shows IPv4 peers as ::ffff:a.b.c.d.
+        plain = getattr(address, "ipv4_mapped", None) or address
+        return any(plain in network for network in self._trusted)
 
     def _warn(self, peer: str) -> None:
         if not self._warned:

@@ -5,6 +5,7 @@ LunarBit's own, OpenAI's under `/v1`, Anthropic's under `/v1/messages`.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -13,8 +14,11 @@ from starlette.responses import Response
 from gateway.errors import BudgetExceeded, GatewayError, ProviderFailed, ProviderTimedOut
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from gateway.context import RequestContext
 
+LINGER_S = 2.0
 Surface = Literal["lunarbit", "openai", "anthropic"]
 API_PREFIX = "/api/v2"
 
@@ -79,4 +83,25 @@ def error_response(error: GatewayError, context: RequestContext) -> Response:
         if isinstance(error, _NO_RETRY):
             headers["x-should-retry"] = "false"
     body = msgspec.json.encode(error_object(error, surface, context.request_id, context.docs_url))
-    return Response(body, error.status, headers, "application/json")
+    kind = ClosingResponse if headers.get("connection") == "close" else Response
+    return kind(body, error.status, headers, "application/json")
+
+
+class ClosingResponse(Response):
+    """An answer after which the connection closes although the client may still be sending its body.
+
+    Closing at once would reset the connection, and the client would lose the answer; so what it sends is thrown away
+    for up to `LINGER_S` seconds first (RFC 9112, section 9.6).
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer whole, then end it when the client has sent all or has gone."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while (await receive()).get("more_body"):
+                    pass
+        except TimeoutError:
+            pass
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -13,6 +13,10 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+# A body of megabytes can have a million mistakes; the answer is not to be larger than the question.
+_MAX_LISTED = 100
+_MAX_NAME_CHARS = 200
+
 
 class GatewayError(Exception):
     """An error with a code and a status. `message` is for people, `details` for programs; both go to the client.
@@ -73,8 +77,9 @@ class InvalidRequest(ClientError):
 
     def __init__(self, message: str, *, errors: list[tuple[str, str]] | None = None, **more: Any) -> None:
         super().__init__(message, **more)
-        listed = errors or [(self.param or "body", message)]
-        self.details = {**self.details, "errors": [{"field": name, "message": text} for name, text in listed]}
+        listed = (errors or [(self.param or "body", message)])[:_MAX_LISTED]
+        shown = [{"field": name[:_MAX_NAME_CHARS], "message": text} for name, text in listed]
+        self.details = {**self.details, "errors": shown}
         if self.param is None and errors and errors[0][0] != "body":
             self.param = errors[0][0]
 

@@ -10,12 +10,15 @@ import msgspec
 from gateway.errors import ClientError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from collections.abc import Mapping
+
     from starlette.types import Receive
 
 _decode = msgspec.json.Decoder().decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _MAX_INTEGER = 1 << 64
+# Far more than any request needs, and far less than what ends the recursion of a decoder further on.
+MAX_DEPTH = 256
 
 
 class ClientGone(Exception):
@@ -50,14 +53,16 @@ def too_large(limit: int) -> ClientError:
     )
 
 
-def check_media_type(request: Request) -> None:
+def check_media_type(headers: Mapping[bytes, bytes]) -> None:
     """Refuse bodies that are declared as something else than JSON, and compressed ones (RFC 9110, section 15.5.16)."""
-    content_type = request.headers.get("content-type", "")
-    media_type = content_type.partition(";")[0].strip().lower()
+    content_type = headers.get(b"content-type", b"")
+    if content_type == b"application/json" and b"content-encoding" not in headers:
+        return
+    media_type = content_type.decode("latin-1").partition(";")[0].strip().lower()
     if media_type not in ("", "application/json") and not media_type.endswith("+json"):
         msg = f"The body must be application/json, not {media_type[:100]}"
         raise UnsupportedMediaType(msg, headers={"accept": "application/json"})
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         msg = "The body must not be compressed"
         raise UnsupportedMediaType(msg, headers={"accept-encoding": "identity"})
 
@@ -65,14 +70,13 @@ def check_media_type(request: Request) -> None:
 def parse_object(body: bytes) -> dict[str, Any]:
     """Decode a JSON object strictly. Raises `InvalidRequest` for everything else.
 
-    Refused are NaN and Infinity, other encodings than UTF-8, lone surrogates, nesting too deep for the decoder and
-    integers beyond 64 bits.
+    Refused are NaN and Infinity, other encodings than UTF-8, lone surrogates, more than `MAX_DEPTH` levels of nesting
+    and integers beyond 64 bits.
     """
     try:
         value = _decode(body)
     except RecursionError as exc:
-        msg = "The body is nested too deeply"
-        raise InvalidRequest(msg) from exc
+        raise _too_deep() from exc
     except UnicodeDecodeError as exc:
         msg = "The body is not UTF-8"
         raise InvalidRequest(msg) from exc
@@ -83,7 +87,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         msg = "The body must be a JSON object"
         raise InvalidRequest(msg)
-    _refuse_huge_integers(value)
+    _refuse_extremes(value)
     return value
 
 
@@ -106,14 +110,25 @@ def refuse_duplicate_keys(body: bytes) -> None:
     json.loads(body, object_pairs_hook=unique)
 
 
-def _refuse_huge_integers(value: dict[str, Any]) -> None:
-    waiting: list[Any] = [value]
-    while waiting:
-        item = waiting.pop()
-        if type(item) is dict:
-            waiting.extend(item.values())
-        elif type(item) is list:
-            waiting.extend(item)
-        elif type(item) is int and not -_MAX_INTEGER < item < _MAX_INTEGER:
-            msg = "The body has an integer of more than 64 bits"
-            raise InvalidRequest(msg)
+def _refuse_extremes(value: dict[str, Any]) -> None:
+    """Walk through the value level by level and refuse integers and depths that others could not read again."""
+    level: list[Any] = [value]
+    depth = 0
+    while level:
+        below: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                below.extend(item.values())
+            elif type(item) is list:
+                below.extend(item)
+            elif type(item) is int and not -_MAX_INTEGER < item < _MAX_INTEGER:
+                msg = "The body has an integer of more than 64 bits"
+                raise InvalidRequest(msg)
+        depth += 1
+        if depth > MAX_DEPTH + 1:
+            raise _too_deep()
+        level = below
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest("The body is nested too deeply")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from gateway.client_watch import EXTENSION
 from gateway.context import new_request_id
 from gateway.error_bodies import error_object
 from gateway.errors import InvalidRequest
@@ -20,11 +21,15 @@ from gateway.middleware.context import SECURITY_HEADERS
 
 if TYPE_CHECKING:
     from asyncio.events import TimerHandle
+    from collections.abc import Callable
 
 HEAD_TIMEOUT_S = 15.0
 BODY_TIMEOUT_S = 30.0
 MAX_HEAD_BYTES = 64 << 10
+# More requests than this behind one that is being answered wait in the kernel, where nobody can see the client leave.
+MAX_PIPELINED = 16
 _DOCS_URL = "https://docs.lunarbit.dev/api-errors"
+_HEAD, _BODY, _COMPLETE = "head", "body", "complete"
 
 
 class HeadTooLarge(Exception):
@@ -39,15 +44,36 @@ class GatewayProtocol(HttpToolsProtocol):
         self._active: RequestResponseCycle | None = None
         self._slow_timer: TimerHandle | None = None
         self._head_bytes = 0
-        self._message_open = True
+        self._awaited = _HEAD
+        self._lost = False
+        self._watchers: set[Callable[[], None]] = set()
+        self._extensions: Any = {EXTENSION: self}
+
+    def abort(self) -> None:
+        """Drop the connection without waiting for the client to read."""
+        self.transport.abort()
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called when the connection is lost; soon, if it is lost already."""
+        if self._lost:
+            self.loop.call_soon(callback)
+            return
+        self._watchers.add(callback)
+        # uvicorn pauses reading on a large body, and whoever does not read does not see that the client has left.
+        self.flow.resume_reading()
+
+    def forget(self, callback: Callable[[], None]) -> None:
+        """Do not call `callback` any more."""
+        self._watchers.discard(callback)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline for the first head."""
         super().connection_made(transport)
-        self._slow_timer = self.loop.call_later(HEAD_TIMEOUT_S, self._too_slow)
+        self._expect_within(HEAD_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every request on this connection, not only the last one, that the client left."""
+        self._lost = True
         self._stop_timer()
         waiting = [cycle for cycle, _ in self.pipeline]
         super().connection_lost(exc)
@@ -56,14 +82,21 @@ class GatewayProtocol(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         self.pipeline.clear()
+        watchers, self._watchers = self._watchers, set()
+        for callback in watchers:
+            callback()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; the deadline runs on only while a request is incomplete."""
-        self._stop_timer()
+        """Parse what came. A head has one deadline as a whole, a body gets a new one with every piece."""
         super().data_received(data)
-        if self._message_open and not self.transport.is_closing():
-            in_body = self._head_bytes == 0
-            self._slow_timer = self.loop.call_later(BODY_TIMEOUT_S if in_body else HEAD_TIMEOUT_S, self._too_slow)
+        if self.transport.is_closing() or (self._awaited is _COMPLETE and not self._is_idle()):
+            self._stop_timer()
+        elif self._awaited is _BODY:
+            self._stop_timer()
+            self._expect_within(BODY_TIMEOUT_S)
+        elif self._slow_timer is None:
+            # Also for stray line breaks between two requests, which have ended uvicorn's own wait for the next one.
+            self._expect_within(HEAD_TIMEOUT_S)
 
     def shutdown(self) -> None:
         """Have the application drain: uvicorn calls this on every connection when it stops, in each kind of process."""
@@ -75,9 +108,10 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count the head, and let the application drop the connection."""
         super().on_message_begin()
-        self._message_open = True
-        self._head_bytes = 1
-        self.scope["extensions"] = {"lunarbit": {"abort": self.transport.abort}}
+        self._stop_timer()
+        self._awaited = _HEAD
+        self._head_bytes = 0
+        self.scope["extensions"] = self._extensions
 
     def on_url(self, url: bytes) -> None:
         """Count the request line."""
@@ -90,13 +124,16 @@ class GatewayProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Start the request."""
-        self._head_bytes = 0
+        """Start the request, or queue it behind the one that is being answered."""
         super().on_headers_complete()
+        self._awaited = _BODY
+        if 0 < len(self.pipeline) <= MAX_PIPELINED:
+            # uvicorn stops reading here, and whoever does not read does not see that the client has left.
+            self.flow.resume_reading()
 
     def on_message_complete(self) -> None:
         """Note that nothing of this request is missing any more."""
-        self._message_open = False
+        self._awaited = _COMPLETE
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -108,6 +145,12 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             raise HeadTooLarge
 
+    def _is_idle(self) -> bool:
+        return self._active is None or (self._active.response_complete and not self.pipeline)
+
+    def _expect_within(self, seconds: float) -> None:
+        self._slow_timer = self.loop.call_later(seconds, self._too_slow)
+
     def _stop_timer(self) -> None:
         if self._slow_timer is not None:
             self._slow_timer.cancel()
@@ -115,15 +158,35 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         """Drop a client that keeps a connection without sending its request (slowloris)."""
-        if self._active is None or self._active.response_complete:
+        if self._is_idle():
             self.transport.close()
-        else:
+        elif self._awaited is _BODY and self.cycle is self._active and not self.flow.read_paused:
             self.transport.abort()
+        else:
+            # The request that is being answered is whole; a slow one behind it can wait until that is done.
+            self._expect_within(BODY_TIMEOUT_S)
+
+    def _keeps_other_answers(self) -> bool:
+        """Say whether a 400 would end up in another answer; if so, the connection closes without one."""
+        if self._awaited is _BODY:
+            started = self.cycle is not self._active or self.cycle.response_started
+            if started:
+                self.transport.abort()
+            return started
+        if self._is_idle():
+            return False
+        self.cycle.keep_alive = False
+        self._awaited = _COMPLETE
+        return True
 
     def send_400_response(self, msg: str) -> None:
         """Answer broken HTTP in the gateway's own shape, with the headers that every answer has."""
+        if self._keeps_other_answers():
+            return
         request_id = new_request_id()
-        body = msgspec.json.encode(error_object(InvalidRequest(msg), "lunarbit", request_id, _DOCS_URL))
+        state = getattr(self.app, "state", None)
+        docs_url = state.settings.server.docs_url if state is not None else _DOCS_URL
+        body = msgspec.json.encode(error_object(InvalidRequest(msg), "lunarbit", request_id, docs_url))
         headers = [
             *self.server_state.default_headers,
             *SECURITY_HEADERS,

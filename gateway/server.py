@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -28,6 +29,8 @@ KEEP_ALIVE_S = 75
 # uvicorn's own timeout only has to be later than the end of our drain.
 _AFTER_DRAIN_S = 1
 EXIT_NOT_STARTED = 3
+# Requests make few reference cycles, so the collector may look for them ten times less often than by default.
+GC_THRESHOLDS = (7_000, 10, 10)
 
 
 class GatewayServer(uvicorn.Server):
@@ -40,6 +43,7 @@ class GatewayServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, then tell where."""
         await super().startup(sockets)
+        settle_garbage()
         if self.started and self._announcement:
             print(self._announcement, file=sys.stderr, flush=True)
 
@@ -51,6 +55,16 @@ class GatewayServer(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
+
+
+def settle_garbage() -> None:
+    """Take everything that was made at the start out of the garbage collector's way.
+
+    It stays for as long as the process, and walking over it again and again was a good part of a busy gateway's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def worker_app() -> Gateway:

@@ -16,11 +16,11 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import anyio
 from sse_starlette import EventSourceResponse
 from sse_starlette.sse import AppStatus, SendTimeoutError
 
 from gateway.call_errors import client_error
+from gateway.client_watch import ClientWatch, client_connection
 from gateway.context import AIFacts, RequestContext, context_of
 from gateway.errors import GatewayError
 from gateway.json_body import ClientGone
@@ -116,8 +116,8 @@ class ClientStream:
         call: StreamCall,
         codec: Codec,
         facts: StreamFacts,
-        context: RequestContext,
         *,
+        scope: Scope,
         receive: Receive,
         drain: Drain,
         metrics: Metrics,
@@ -125,7 +125,7 @@ class ClientStream:
     ) -> None:
         self.facts = facts
         self.call = call
-        self.context = context
+        self.context = context_of(scope)
         self._codec = codec
         self._drain = drain
         self._metrics = metrics
@@ -136,8 +136,8 @@ class ClientStream:
         self._last_sent = time.perf_counter()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(ping_s, self._tick)
-        self._watch = self._loop.create_task(until_gone(receive))
-        self._watch.add_done_callback(self._client_gone)
+        self._gone = asyncio.Event()
+        self._watch = ClientWatch(scope, receive, self._client_gone)
         drain.add(call.mailbox.interrupt)
 
     async def begin(self) -> None:
@@ -157,7 +157,7 @@ class ClientStream:
 
     async def frames(self) -> AsyncIterator[bytes]:
         """Yield whole SSE events as bytes until the answer is over. Raises `ClientGone` when the client left."""
-        codec, facts, take = self._codec, self.facts, self.call.take
+        codec, facts, take = self._codec, self.facts, self.call.mailbox.take
         batch = self._first
         begun = False
         try:
@@ -181,13 +181,14 @@ class ClientStream:
         except Exception as exc:  # noqa: BLE001 - the client is told of every failure by an event.
             last = codec.error(self._told(exc, committed=begun), facts)
         yield last
+        # The client has its answer: that the server now reports the request's end as a disconnect means nothing.
+        self._watch.stop()
 
     async def aclose(self) -> None:
         """Close the upstream, stop watching, and account for what was received. Safe while being cancelled."""
         self._timer.cancel()
         self._drain.remove(self.call.mailbox.interrupt)
-        self._watch.remove_done_callback(self._client_gone)
-        self._watch.cancel()
+        self._watch.stop()
         try:
             await self.call.aclose()
         finally:
@@ -197,7 +198,7 @@ class ClientStream:
 
     async def gone(self) -> None:
         """Wait until the client has left."""
-        await asyncio.wait([self._watch])
+        await self._gone.wait()
 
     def _sent(self) -> None:
         now = time.perf_counter()
@@ -215,8 +216,9 @@ class ClientStream:
             wait_s = self._ping_s
         self._timer = self._loop.call_later(wait_s, self._tick)
 
-    def _client_gone(self, _: asyncio.Task[None]) -> None:
+    def _client_gone(self) -> None:
         self.context.client_gone = True
+        self._gone.set()
         self.call.mailbox.interrupt(ClientGone())
 
     def _told(self, error: Exception, *, committed: bool) -> GatewayError:
@@ -311,50 +313,27 @@ def account(
 def hang_up(scope: Scope) -> None:
     """Drop the connection of a client that stopped reading; closing it in order would wait for that client."""
     context_of(scope).client_gone = True
-    ours = scope.get("extensions", {}).get("lunarbit")
-    if ours is not None:
-        ours["abort"]()
+    connection = client_connection(scope)
+    if connection is not None:
+        connection.abort()
 
 
-async def until_gone(receive: Receive) -> None:
-    """Return when the client has closed its connection. The request's body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def run_whole(call: Coroutine[Any, Any, T], context: RequestContext, receive: Receive, drain: Drain) -> T:
-    """Run `call`, a coroutine, until it is done, the client leaves, or the grace of a shutdown is over.
+async def run_whole(call: Coroutine[Any, Any, T], scope: Scope, receive: Receive, drain: Drain) -> T:
+    """Run `call` until it is done, the client leaves, or the grace of a shutdown is over.
 
     Raises what the call raises, `ClientGone`, or `ShuttingDown`; the call is cancelled then and has closed its
     upstream.
     """
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[GatewayError | None] = loop.create_future()
+    with Watchdog(math.inf, ClientGone) as dog:
 
-    def ring(error: GatewayError | None) -> None:
-        if not over.done():
-            over.set_result(error)
+        def gone() -> None:
+            context_of(scope).client_gone = True
+            dog.bark(ClientGone())
 
-    def settled(_: asyncio.Task[Any]) -> None:
-        ring(None)
-
-    task = loop.create_task(call)
-    watch = loop.create_task(until_gone(receive))
-    task.add_done_callback(settled)
-    watch.add_done_callback(settled)
-    drain.add(ring)
-    try:
-        stopped = await over
-        if task.done():
-            return task.result()
-        if stopped is not None:
-            raise stopped
-        context.client_gone = True
-        raise ClientGone
-    finally:
-        drain.remove(ring)
-        watch.cancel()
-        if not task.done():
-            task.cancel()
-            with anyio.CancelScope(deadline=anyio.current_time() + 2.0, shield=True):
-                await asyncio.wait([task])
+        watch = ClientWatch(scope, receive, gone)
+        drain.add(dog.bark)
+        try:
+            return await call
+        finally:
+            drain.remove(dog.bark)
+            watch.stop()

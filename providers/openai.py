@@ -14,15 +14,26 @@ import msgspec
 from providers import errors, vendor_errors, wire
 from providers.base import AIProvider, CompletionRequest, CompletionResponse, StreamEvent
 from providers.sse import EventTooLarge, ServerSentEvent, SSEReader
-from providers.transport import MAX_ANSWER_BYTES, Transport, close, read_chunks, read_start, read_whole
+from providers.transport import (
+    MAX_ANSWER_BYTES,
+    Endpoint,
+    Reading,
+    Transport,
+    body_of,
+    close,
+    read_start,
+    read_to_end,
+    read_whole,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator
 
     from providers.config import ProviderConfig
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 HEALTH_TIMEOUT_S = 10.0
+MAX_ENDPOINTS = 1_000
 _CREDENTIAL_STATUS = frozenset({401, 402, 403})
 _DONE = b"[DONE]"
 _TRUE = msgspec.Raw(b"true")
@@ -43,9 +54,7 @@ class OpenAIProvider(AIProvider):
         self.transport = transport
         self.base_url = (config.base_url or self.default_base_url()).rstrip("/")
         self._headers = self.auth_headers() | {name.lower(): value for name, value in config.headers.items()}
-        self._chat_headers = [(b"content-type", b"application/json"), (b"accept-encoding", b"identity")]
-        self._chat_headers += [(name.encode(), value.encode()) for name, value in self._headers.items()]
-        self._urls: dict[str, httpx.URL] = {}
+        self._endpoints: dict[str, Endpoint] = {}
 
     def default_base_url(self) -> str:
         """Return the address that is used when none is configured."""
@@ -90,11 +99,13 @@ class OpenAIProvider(AIProvider):
         response = await self._open(request, stream=True)
         try:
             yield StreamEvent(headers=_downstream_headers(response.headers))
-            async for data in read_chunks(response):
-                for event in answer.events(data):
-                    yield event
-                if answer.done:
-                    return
+            with Reading():
+                async for data in body_of(response):
+                    for event in answer.events(data):
+                        yield event
+                    if answer.done:
+                        await read_to_end(response)
+                        return
             for event in answer.end():
                 yield event
         except errors.StreamBroken:
@@ -139,16 +150,18 @@ class OpenAIProvider(AIProvider):
     async def _post(
         self, request: CompletionRequest, fields: dict[str, msgspec.Raw], *, stream: bool
     ) -> httpx.Response:
-        headers = self._chat_headers
-        if request.headers:
-            headers = headers + [(name.encode(), value.encode("latin-1")) for name, value in request.headers.items()]
-        upstream = httpx.Request("POST", self._url(request.model), headers=headers, content=msgspec.json.encode(fields))
+        endpoint = self._endpoint(request.model)
+        content = msgspec.json.encode(fields)
         connect_s = self.config.timeouts.connect_s
         try:
-            response = await self.transport.send(upstream, connect_s=connect_s)
+            response = await self.transport.send(
+                "POST", endpoint, connect_s=connect_s, headers=request.headers, content=content
+            )
         except errors.ConnectionDropped:
             # An idle connection may be closed under us at any time; that says nothing about the server's health.
-            response = await self.transport.send(upstream, connect_s=connect_s, fresh=True)
+            response = await self.transport.send(
+                "POST", endpoint, connect_s=connect_s, headers=request.headers, content=content, fresh=True
+            )
         try:
             await _check_answer(response, stream=stream)
         except BaseException:
@@ -156,14 +169,16 @@ class OpenAIProvider(AIProvider):
             raise
         return response
 
-    def _url(self, model: str) -> httpx.URL:
-        address = self.chat_url(model)
-        url = self._urls.get(address)
-        if url is None:
-            if len(self._urls) >= 1000:
-                self._urls.clear()
-            url = self._urls[address] = httpx.URL(address)
-        return url
+    def _endpoint(self, model: str) -> Endpoint:
+        url = self.chat_url(model)
+        endpoint = self._endpoints.get(url)
+        if endpoint is None:
+            if len(self._endpoints) >= MAX_ENDPOINTS:
+                # Clients choose model names and Azure's addresses hold them, so this must not grow for ever.
+                self._endpoints.clear()
+            endpoint = Endpoint(url, {"content-type": "application/json", **self._headers})
+            self._endpoints[url] = endpoint
+        return endpoint
 
     def _body_fields(self, request: CompletionRequest, *, stream: bool) -> dict[str, msgspec.Raw]:
         options = self.config.options_for(request.model)
@@ -223,13 +238,14 @@ async def _check_answer(response: httpx.Response, *, stream: bool) -> None:
     raise errors.UnreadableAnswer(msg, status=response.status_code)
 
 
-def _downstream_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _downstream_headers(headers: httpx.Headers) -> dict[str, str]:
     kept: dict[str, str] = {}
-    for name, value in headers.items():
+    for raw_name, value in headers.raw:
+        name = raw_name.decode("latin-1").lower()
         if name in _DOWNSTREAM:
-            kept[_DOWNSTREAM[name]] = value
+            kept[_DOWNSTREAM[name]] = value.decode("latin-1")
         elif name.startswith(_DOWNSTREAM_PREFIXES):
-            kept[name] = value
+            kept[name] = value.decode("latin-1")
     return kept
 
 
@@ -247,32 +263,29 @@ class _StreamedAnswer:
         """Whether every choice has its finish reason."""
         return self._open_choices <= 0
 
-    def events(self, data: bytes) -> list[StreamEvent]:
-        """Return the events that `data` completes. Raises typed errors for broken or refused ones."""
+    def events(self, data: bytes) -> Iterator[StreamEvent]:
+        """Yield the events that `data` completes. Raises typed errors for broken or refused ones, in their turn."""
         try:
             arrived = self._reader.feed(data)
         except EventTooLarge as exc:
             raise errors.UnreadableAnswer(str(exc)) from exc
         return self._read(arrived)
 
-    def end(self) -> list[StreamEvent]:
-        """Return what was still open at the end of the body; raises `StreamBroken` if the answer is not whole."""
-        events = self._read(self._reader.flush())
+    def end(self) -> Iterator[StreamEvent]:
+        """Yield what was still open at the end of the body; raises `StreamBroken` if the answer is not whole."""
+        yield from self._read(self._reader.flush())
         if not (self.done or self.finished):
             msg = "the stream ended without a finish reason"
             raise errors.StreamBroken(msg)
-        return events
 
-    def _read(self, arrived: list[ServerSentEvent]) -> list[StreamEvent]:
-        events = []
+    def _read(self, arrived: list[ServerSentEvent]) -> Iterator[StreamEvent]:
         for _, data in arrived:
             if data.startswith(_DONE):
                 self.done = True
-                break
+                return
             event = self._read_one(data)
             if event is not None:
-                events.append(event)
-        return events
+                yield event
 
     def _read_one(self, data: bytes) -> StreamEvent | None:
         try:

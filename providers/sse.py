@@ -41,40 +41,50 @@ class SSEReader:
 
         Raises `EventTooLarge` as soon as a single event, complete or not, is larger than allowed.
         """
-        chunk = self._with_lf_only(chunk)
-        if self._at_start:
-            chunk = self._without_bom(chunk)
-        pending = self._buffer
-        if not pending:
-            end = chunk.rfind(b"\n\n")
-        else:
-            # The blank line can begin one byte before the new bytes, so nothing older is searched again.
-            searched = len(pending) - 1
-            pending += chunk
-            end = pending.rfind(b"\n\n", searched)
-            if end >= 0:
-                chunk = bytes(pending)
-                pending.clear()
-        if end < 0:
-            if not pending:
-                pending += chunk
-            self._check_size(len(pending))
-            return []
-        pending += chunk[end + 2 :]
-        self._check_size(len(pending))
+        if self._is_one_plain_event(chunk):
+            return [ServerSentEvent(b"", chunk[6:-2])]
         events = []
-        for block in chunk[:end].split(b"\n\n"):
+        for block in self._completed_by(chunk).split(b"\n\n"):
             self._check_size(len(block))
             event = _parse_block(block)
             if event is not None:
                 events.append(event)
         return events
 
+    def _completed_by(self, chunk: bytes) -> bytes:
+        """Take in `chunk` and return everything up to the last blank line; what follows it waits for more."""
+        chunk = self._with_lf_only(chunk)
+        if self._at_start:
+            chunk = self._without_bom(chunk)
+        pending = self._buffer
+        # The blank line can begin one byte before the new bytes, so nothing older is searched again.
+        searched = max(0, len(pending) - 1)
+        pending += chunk
+        end = pending.rfind(b"\n\n", searched)
+        if end < 0:
+            self._check_size(len(pending))
+            return b""
+        completed = bytes(pending[:end])
+        del pending[: end + 2]
+        self._check_size(len(pending))
+        return completed
+
     def flush(self) -> list[ServerSentEvent]:
         """Return the event that was still open when the stream ended, if there is one."""
         event = _parse_block(bytes(self._buffer))
         self._buffer.clear()
         return [] if event is None else [event]
+
+    def _is_one_plain_event(self, chunk: bytes) -> bool:
+        """Say whether `chunk` is just `data: ...` and a blank line, which is how most events of a model arrive."""
+        return (
+            chunk.startswith(b"data: ")
+            and chunk.find(b"\n") == len(chunk) - 2
+            and chunk.endswith(b"\n")
+            and b"\r" not in chunk
+            and not (self._buffer or self._at_start or self._after_cr)
+            and len(chunk) <= self._max_event_bytes
+        )
 
     def _with_lf_only(self, chunk: bytes) -> bytes:
         if self._after_cr and chunk:

@@ -25,6 +25,8 @@ _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_erro
 _CONTEXT_PHRASE = "maximum context length"
 _FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 _MAX_MESSAGE_CHARS = 2_000
+# A wait of decades is a broken header and not a wish.
+_LONGEST_WAIT_S = 1e9
 _BY_CODE_IN_STREAM: Mapping[str, int] = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
@@ -68,9 +70,10 @@ def retry_after_seconds(headers: Mapping[str, str], now: float | None = None) ->
         return max(0.0, wait)
     try:
         moment = parsedate_to_datetime(value).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, moment - (time.time() if now is None else now))
+    wait = max(0.0, moment - (time.time() if now is None else now))
+    return wait if wait < _LONGEST_WAIT_S else None
 
 
 def _number(value: str | None) -> float | None:
@@ -78,7 +81,8 @@ def _number(value: str | None) -> float | None:
         number = float(value) if value is not None else None
     except ValueError:
         return None
-    return number if number is not None and number < 1e9 else None  # NaN compares false and is dropped as well.
+    # NaN compares false and is dropped as well.
+    return number if number is not None and number < _LONGEST_WAIT_S else None
 
 
 def from_response(status: int, headers: Mapping[str, str], body: bytes) -> errors.ProviderError:
@@ -94,7 +98,8 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> error
 def from_event(error: Any) -> errors.ProviderError:
     """Classify an error object that came inside a 200, in an event or as the whole answer."""
     fields = error if isinstance(error, dict) else {}
-    status = next((_as_status(fields.get(name)) for name in ("status", "status_code", "code") if name in fields), None)
+    named = (_as_status(fields.get(name)) for name in ("status", "status_code", "code"))
+    status = next((number for number in named if number is not None), None)
     if status is None:
         for name in ("code", "type"):
             status = status or _BY_CODE_IN_STREAM.get(str(fields.get(name)).lower())

@@ -99,23 +99,29 @@ def chunk_event(chunk: Chunk, data: bytes) -> StreamEvent:
     if not chunk.choices:
         return StreamEvent(raw=data, usage=usage, usage_only=usage is not None, model=chunk.model or "")
     first = chunk.choices[0]
-    event = StreamEvent(raw=data, usage=usage, model=chunk.model or "", finish_reason=first.finish_reason)
-    for choice in chunk.choices:
-        _read_delta(event, choice, is_first=choice is first)
+    delta = first.delta or _NO_DELTA
+    event = StreamEvent(
+        raw=data,
+        content=delta.content or "",
+        finish_reason=first.finish_reason,
+        usage=usage,
+        model=chunk.model or "",
+        tool_calls=delta.tool_calls,
+    )
+    if delta.reasoning_content is not None:
+        event.reasoning = delta.reasoning_content
+    if delta.refusal is not None:
+        event.refusal = delta.refusal
+    if len(chunk.choices) > 1 or not (delta.audio is delta.function_call is delta.reasoning is _NULL):
+        event.other_content = any(_has_other_content(choice) for choice in chunk.choices)
     return event
 
 
-def _read_delta(event: StreamEvent, choice: _ChunkChoice, *, is_first: bool) -> None:
+def _has_other_content(choice: _ChunkChoice) -> bool:
+    """Say whether a choice carries content that the fields of an event do not show."""
     delta = choice.delta or _NO_DELTA
-    if is_first:
-        event.content = delta.content or ""
-    elif choice.finish_reason or delta.content:
-        event.other_content = True
-    event.reasoning = delta.reasoning_content or event.reasoning
-    event.refusal = delta.refusal or event.refusal
-    event.tool_calls = delta.tool_calls or event.tool_calls
-    if any(is_set(raw) for raw in (delta.audio, delta.function_call, delta.reasoning)):
-        event.other_content = True
+    beside_the_first = choice.index > 0 and bool(delta.content or delta.tool_calls or choice.finish_reason)
+    return beside_the_first or is_set(delta.audio) or is_set(delta.function_call) or is_set(delta.reasoning)
 
 
 def parse_usage(raw: msgspec.Raw) -> Usage | None:

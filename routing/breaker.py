@@ -37,6 +37,7 @@ class Breaker:
         self._opened_times = 0
         self._closed_at = clock() - CALM_S
         self._probing = False
+        self._probes = 0
         self._early_probe_spent = False
         self._failures_in_a_row = 0
         self._failing_callers: set[str] = set()
@@ -69,14 +70,16 @@ class Breaker:
             return False
         return self._clock() >= self._open_until or (early and not self._early_probe_spent)
 
-    def start_probe(self) -> None:
-        """Mark the probe as under way; its success, failure or `abandon_probe` ends it."""
+    def start_probe(self) -> int:
+        """Mark the probe as under way; its success, failure or `abandon_probe`, given what this returns, ends it."""
         self._probing = True
         self._early_probe_spent = True
+        self._probes += 1
+        return self._probes
 
-    def abandon_probe(self) -> None:
-        """End a probe that told nothing, for example because its client left."""
-        if self._probing:
+    def abandon_probe(self, probe: int) -> None:
+        """End a probe that told nothing, for example because its client left; one that is over already stays so."""
+        if self._probing and probe == self._probes:
             self._probing = False
             self._early_probe_spent = False
 
@@ -105,7 +108,9 @@ class Breaker:
             self.trip()
 
     def trip(self) -> None:
-        """Open the breaker now."""
+        """Open the breaker now, or anew after a probe; one that is open stays so no longer for a late failure."""
+        if self._open_until is not None and not self._probing:
+            return
         now = self._clock()
         soon_again = self._open_until is not None or now - self._closed_at < CALM_S
         self._opened_times = self._opened_times + 1 if soon_again else 0

@@ -63,7 +63,8 @@ class Fastest:
     """The one with the lowest expected time to first token, weighed by what it already has in flight.
 
     Targets not heard of for a while fade towards unknown and are asked again; besides, about 3 % of requests go to a
-    target that was not heard of for 5 s, so that a recovered one is found. `rng` makes simulations repeatable.
+    target that was not heard of for 5 s, so that a recovered one is found. Either way one request at a time asks, so
+    that a target that hangs does not collect them. `rng` makes simulations repeatable.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
@@ -71,11 +72,16 @@ class Fastest:
 
     def pick(self, targets: Sequence[Target], now: float) -> Target:
         """Return the target that is expected to answer first, or now and then the least known one."""
+        chosen = self._choose(targets, now)
+        chosen.asked_at = now
+        return chosen
+
+    def _choose(self, targets: Sequence[Target], now: float) -> Target:
         if len(targets) > 1 and self._rng.random() < EXPLORE_SHARE:
             stalest = max(targets, key=lambda target: target.age_s(now))
             if stalest.age_s(now) > STALE_S and not stalest.in_flight:
                 return stalest
-        return min(targets, key=lambda target: target.expected_s(now) * (target.in_flight + 1))
+        return min(targets, key=lambda target: (target.expected_s(now) * (target.in_flight + 1), target.in_flight))
 
 
 STRATEGIES: dict[str, Callable[[], Strategy]] = {

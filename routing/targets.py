@@ -125,6 +125,7 @@ class Target:
     """A provider and one of its models: what a request is sent to."""
 
     __slots__ = (
+        "asked_at",
         "breaker",
         "cooled_until",
         "in_flight",
@@ -142,6 +143,7 @@ class Target:
         self.streamed = Latency()
         self.whole = Latency()
         self.in_flight = 0
+        self.asked_at = -math.inf
         self.cooled_until = 0.0
         self.unserved_until = 0.0
 
@@ -153,8 +155,12 @@ class Target:
         """Return how long this target is expected to keep a client waiting, in seconds; 0 when nothing is known.
 
         Streamed and whole answers are told apart, because their first bytes mean different things; the sum compares
-        targets that serve the same mixture.
+        targets that serve the same mixture. While a request that was asked after the last answer is still open, nothing
+        fades and an unknown target is expected never to answer, so that one that hangs does not collect requests.
         """
+        if self.in_flight and now - self.asked_at < self.age_s(now):
+            known = [last for last in (self.streamed.last, self.whole.last) if last is not None]
+            return sum(known) if known else math.inf
         return self.streamed.estimate(now) + self.whole.estimate(now)
 
     def age_s(self, now: float) -> float:
@@ -205,9 +211,8 @@ class Slot:
     def __init__(self, target: Target) -> None:
         self.target = target
         self._released = False
-        self._probes = [breaker for breaker in (target.breaker, target.provider.breaker) if not breaker.is_closed]
-        for breaker in self._probes:
-            breaker.start_probe()
+        held = (target.breaker, target.provider.breaker)
+        self._probes = [(breaker, breaker.start_probe()) for breaker in held if not breaker.is_closed]
         target.in_flight += 1
         target.provider.in_flight += 1
 
@@ -218,5 +223,5 @@ class Slot:
         self._released = True
         self.target.in_flight -= 1
         self.target.provider.in_flight -= 1
-        for breaker in self._probes:
-            breaker.abandon_probe()
+        for breaker, probe in self._probes:
+            breaker.abandon_probe(probe)

@@ -46,6 +46,12 @@ class Watchdog:
         """Stop counting towards `limit_s` until the next `touch`; the deadline goes on."""
         self._touched = math.inf
 
+    def bark(self, error: Exception) -> None:
+        """Cancel the block now and have it raise `error`; the first reason counts."""
+        if self._raised is None and self._task is not None:
+            self._raised = error
+            self._task.cancel()
+
     def __enter__(self) -> Self:
         """Start watching the current task."""
         self._task = asyncio.current_task()
@@ -79,6 +85,8 @@ class Watchdog:
         if self._timer is not None:
             self._timer.cancel()
         at = self._due()[0]
+        if self._limit_s is None and at == math.inf:
+            return
         if self._limit_s is not None:
             # While resting the timer still looks around, because `touch` does not set it anew.
             at = min(at, self._loop.time() + self._limit_s)
@@ -89,6 +97,4 @@ class Watchdog:
         if self._loop.time() < due:
             self._arm()
             return
-        self._raised = error()
-        if self._task is not None:
-            self._task.cancel()
+        self.bark(error())

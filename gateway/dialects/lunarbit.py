@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TEMPERATURE = 0.7
 DEFAULT_MAX_TOKENS = 2000
+_MESSAGE_FIELDS = ("role", "content")
 _ROLES = ("system", "user", "assistant")
 _MAX_TEMPERATURE = 2
 _MAX_STOPS = 4
@@ -43,7 +44,7 @@ def parse_request(body: bytes) -> tuple[str | None, CompletionRequest]:
         if check is not None and (value is not None or name == "messages"):
             problems += check(name, value)
     if problems:
-        msg = f"{problems[0][0]} {problems[0][1]}"
+        msg = f"{problems[0][0][:200]} {problems[0][1]}"
         raise InvalidRequest(msg, errors=problems)
     raw = {name: value for name, value in raw_fields(body).items() if fields[name] is not None}
     defaults = {"temperature": DEFAULT_TEMPERATURE, "max_tokens": DEFAULT_MAX_TOKENS}
@@ -71,7 +72,7 @@ def _check_messages(name: str, value: Any) -> Problems:
         content = message.get("content")
         if not isinstance(content, str) or not content:
             problems.append((f"{where}.content", "must be a string that is not empty"))
-        problems += [(f"{where}.{extra}", "is not a known field") for extra in message.keys() - {"role", "content"}]
+        problems += [(f"{where}.{extra}", "is not a known field") for extra in message if extra not in _MESSAGE_FIELDS]
     return problems
 
 

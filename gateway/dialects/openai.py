@@ -99,16 +99,23 @@ class OpenAICodec:
                 out += self._built(event, facts)
                 continue
             if event.usage is not None:
-                self._usage_sent = True
-                if not self._wants_usage:
-                    if event.usage_only:
-                        continue
-                    raw = _without_usage(raw)
+                raw = self._with_usage_as_asked(event, raw)
             if b"\n" in raw:
                 # JSON that came as several data lines goes out the same way; a bare line break would end the event.
                 raw = raw.replace(b"\n", b"\ndata: ")
-            out += (b"data: ", raw, b"\n\n")
-        return b"".join(out)
+            if raw:
+                out.append(b"data: %b\n\n" % raw)
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _with_usage_as_asked(self, event: StreamEvent, raw: bytes) -> bytes:
+        """Return a chunk with usage as it is if the client asked for it, else without.
+
+        Empty if nothing else is in it.
+        """
+        self._usage_sent = True
+        if self._wants_usage:
+            return raw
+        return b"" if event.usage_only else _without_usage(raw)
 
     def end(self, facts: StreamFacts) -> bytes:
         """Return the end of a whole answer: usage if it was asked for and the provider sent none, then `[DONE]`."""

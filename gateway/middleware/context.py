@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gateway.context import CLIENT_GONE, CONTEXT_KEY, RequestContext, request_id_from
+from gateway.context import CLIENT_GONE, CONTEXT_KEY, RequestContext
 from gateway.error_bodies import error_response
 from gateway.errors import InternalError
 from gateway.observability.logs import exception_fields, get_logger
@@ -42,8 +42,7 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-        context = RequestContext(scope, request_id_from(given), self._docs_url, self._client_address(scope))
+        context = RequestContext(scope, self._docs_url, self._client_address(scope))
         scope[CONTEXT_KEY] = context
         own_headers = [*SECURITY_HEADERS, (b"x-request-id", context.request_id.encode())]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from starlette.requests import Request
 
 from gateway.auth.principal import Permission
-from gateway.context import context_of
+from gateway.context import RequestContext, context_of
 from gateway.errors import Forbidden, MethodNotAllowed, Unauthorized
 from gateway.json_body import too_large
 from gateway.state import GatewayState, state_of
@@ -61,30 +61,31 @@ class GuardedRoute:
             raise MethodNotAllowed(msg, details={"allowed": sorted(self._rows)}, headers={"allow": self._allow})
         request = Request(scope, receive)
         state = state_of(request)
-        _check_declared_size(request, getattr(state.settings.server, row.body_limit))
+        _check_declared_size(context, getattr(state.settings.server, row.body_limit))
         if row.access != "public":
-            context.principal = await _admit(request, state, row.access)
+            context.principal = await _admit(context, state, row.access)
         response = await row.endpoint(request)
         await response(scope, receive, send)
 
 
-def _check_declared_size(request: Request, limit: int) -> None:
+def _check_declared_size(context: RequestContext, limit: int) -> None:
     """Refuse a body by its declared length before anything of it is read; `read_body` counts the rest."""
-    declared = request.headers.get("content-length")
+    declared = context.headers.get(b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise too_large(limit)
 
 
-async def _admit(request: Request, state: GatewayState, access: Access) -> Principal | None:
+async def _admit(context: RequestContext, state: GatewayState, access: Access) -> Principal | None:
     """Return the caller if it may pass. Raises `Unauthorized` or `Forbidden`."""
     needed = access if isinstance(access, Permission) else Permission.READ_METRICS
     if access == "metrics":
         token = state.settings.metrics.token.get_secret_value()
-        if not token and not state.settings.is_production:
+        if not token and state.settings.app_env == "development":
             return None
-        if token and hmac.compare_digest(bearer_secret(request).encode(), token.encode()):
+        given = bearer_secret(context).encode("utf-8", "surrogateescape")
+        if token and hmac.compare_digest(given, token.encode()):
             return None
-    principal = await state.authenticator.authenticate(bearer_secret(request))
+    principal = await state.authenticator.authenticate(bearer_secret(context))
     if principal is None:
         msg = "The API key is not valid"
         raise Unauthorized(msg)
@@ -94,17 +95,19 @@ async def _admit(request: Request, state: GatewayState, access: Access) -> Princ
     return principal
 
 
-def bearer_secret(request: Request) -> str:
+def bearer_secret(context: RequestContext) -> str:
     """Return the secret of `Authorization: Bearer ...` (RFC 6750). Raises `Unauthorized` that says what is missing."""
-    header = request.headers.get("authorization")
+    header = context.headers.get(b"authorization")
     if not header:
         msg = "Send your API key as 'Authorization: Bearer YOUR_KEY'"
         raise Unauthorized(msg)
-    scheme, _, secret = header.partition(" ")
-    if scheme.lower() == "apikey":
+    scheme, _, secret = header.partition(b" ")
+    scheme, secret = scheme.lower(), secret.strip()
+    if scheme == b"apikey":
         msg = "'Authorization: ApiKey' was API v1; use 'Authorization: Bearer YOUR_KEY'"
         raise Unauthorized(msg)
-    if scheme.lower() != "bearer" or not secret.strip():
+    if scheme != b"bearer" or not secret:
         msg = "The Authorization header must be 'Bearer YOUR_KEY'"
         raise Unauthorized(msg)
-    return secret.strip()
+    # A key with other letters than ASCII is configured, and sent, as UTF-8.
+    return secret.decode("utf-8", "surrogateescape")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -226,6 +228,20 @@ class Metrics:
         """Return the metrics in Prometheus' text format; with several workers, those of all of them."""
         if MULTIPROCESS_DIR not in os.environ:
             return generate_latest(self.registry)
+        _forget_dead_workers(Path(os.environ[MULTIPROCESS_DIR]))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Remove the live gauges of workers that have died: what they had in flight is in flight no more."""
+    if sys.platform == "win32":
+        return
+    for file in folder.glob("gauge_live*.db"):
+        try:
+            os.kill(int(file.stem.rpartition("_")[2]), 0)
+        except ProcessLookupError:
+            file.unlink(missing_ok=True)
+        except PermissionError:
+            continue

@@ -34,7 +34,7 @@ _PLACEHOLDER: Final = re.compile(
 def is_placeholder(key: str) -> bool:
     """Tell whether `key` is a stand-in such as `your_admin_key_here` and not a secret that someone made."""
     plain = re.sub(r"[^a-z0-9]+", "_", key.lower()).strip("_")
-    return len(set(plain)) <= 1 or _PLACEHOLDER.fullmatch(plain) is not None
+    return _PLACEHOLDER.fullmatch(plain) is not None
 
 
 def check_settings(settings: Settings, describer: Describer, failed: frozenset[KeyPath]) -> list[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import aiosqlite
@@ -20,6 +21,8 @@ class SQLiteDatabase:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: aiosqlite.Connection | None = None
+        self._file = (0, 0)
+        self._probe: asyncio.Future[bool] | None = None
 
     async def open(self) -> None:
         """Open or create the file. Raises `sqlite3.Error` or `OSError` when that cannot be done."""
@@ -33,18 +36,17 @@ class SQLiteDatabase:
             await connection.close()
             raise
         self._connection = connection
+        self._file = _identity(self.path)
 
     async def ping(self) -> bool:
-        """Say whether the database answers a read of its file within two seconds."""
+        """Say whether the database file answers a read within two seconds, and is still the one that was opened."""
         if self._connection is None:
             return False
-        try:
-            # The query runs in a task of its own: cancelling it half-way would leave its answer to the next caller.
-            query = asyncio.ensure_future(self._read_schema(self._connection))
-            done, _ = await asyncio.wait({query}, timeout=PING_TIMEOUT_S)
-        except (sqlite3.Error, ValueError):
-            return False
-        return bool(done) and query.exception() is None and self.path.exists()
+        # A disk that hangs holds one thread, and not one more for every time that somebody asks.
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.get_running_loop().run_in_executor(None, self._answers)
+        done, _ = await asyncio.wait({self._probe}, timeout=PING_TIMEOUT_S)
+        return bool(done) and self._probe.result()
 
     async def close(self) -> None:
         """Close the file."""
@@ -52,7 +54,17 @@ class SQLiteDatabase:
             await self._connection.close()
             self._connection = None
 
-    @staticmethod
-    async def _read_schema(connection: aiosqlite.Connection) -> None:
-        async with connection.execute("SELECT count(*) FROM sqlite_master") as cursor:
-            await cursor.fetchone()
+    def _answers(self) -> bool:
+        """Read the file over a new connection, since one that is open has its pages in memory."""
+        address = f"{self.path.absolute().as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(address, uri=True, timeout=PING_TIMEOUT_S / 2)) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return _identity(self.path) == self._file and self.path.stat().st_size > 0
+        except (sqlite3.Error, OSError):
+            return False
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import ssl
 import sys
 import zlib
@@ -197,6 +198,18 @@ async def test_aiohttp_sees_a_reused_connection_close_and_works_on_a_fresh_one(u
             await session.post(url, json=CHAT)
         async with session.post(url, json=CHAT) as reply:
             assert reply.status == 200
+
+
+async def test_small_writes_leave_at_once(up: Upstream) -> None:
+    """With Nagle's algorithm on, pieces of a stream would wait for each other and arrive in one."""
+    async with RawClient(up.port) as client:
+        await client.chat()
+        await client.reply()
+        (connection,) = up._connections
+        transport = connection._transport
+        assert transport is not None
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 async def test_connections_are_refused_and_accepted_again_on_the_same_port(up: Upstream) -> None:

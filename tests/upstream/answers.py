@@ -198,7 +198,13 @@ class Answers(Steps):
             usage = frames.default_usage()
             return [
                 json_answer(
-                    frames.completion(None, finish_reason="tool_calls", usage=usage, message=message, **members)
+                    frames.completion(
+                        None,
+                        finish_reason="tool_calls",
+                        usage=usage,
+                        message=message,
+                        **members,
+                    )
                 )
             ]
 
@@ -270,7 +276,9 @@ class Answers(Steps):
         if body is None:
             body = default_error(code)
         data = body.encode() if isinstance(body, str) else body
-        return cls.steps(Whole(data if isinstance(data, bytes) else frames.encode(data), code, pairs, content_type))
+        if not isinstance(data, bytes):
+            data = frames.encode(data)
+        return cls.steps(Whole(data, code, pairs, content_type))
 
     @classmethod
     def openai_error(
@@ -296,7 +304,7 @@ class Answers(Steps):
     @classmethod
     def html(cls, status: int = 200) -> Self:
         """An HTML page where JSON or an event stream was expected."""
-        page = b"<!doctype html><html><head><title>Gateway</title></head><body>secret proxy page</body></html>"
+        page = b"<!doctype html><html><head><title>Proxy</title></head><body>secret proxy page</body></html>"
         return cls.steps(Whole(page, status, content_type="text/html; charset=utf-8"))
 
     @classmethod

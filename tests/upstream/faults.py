@@ -179,7 +179,12 @@ class Faults(Steps):
         return cls.steps(PerCall(lambda call: [step] if call.stream else [broken_json]))
 
     @classmethod
-    def error_event(cls, after_content: int = 0, error: JsonObject | None = None, role_frame: bool = True) -> Self:
+    def error_event(
+        cls,
+        after_content: int = 0,
+        error: JsonObject | None = None,
+        role_frame: bool = True,
+    ) -> Self:
         """Send `after_content` content events, then an error event inside the 200 answer, and end the body.
 
         `error` is the value of the event's `error` member. A call that is not streamed gets the error as a

@@ -164,7 +164,8 @@ def azure_chunks(chunks: list[JsonObject]) -> list[JsonObject]:
     seen_content = False
     for item in chunks:
         choices = item["choices"]
-        frames.append({**item, "choices": [{**c, "content_filter_results": _filter_results()} for c in choices]})
+        filtered = [{**choice, "content_filter_results": _filter_results()} for choice in choices]
+        frames.append({**item, "choices": filtered})
         first_content = bool(choices and choices[0]["delta"].get("content")) and not seen_content
         seen_content = seen_content or first_content
         if first_content or (choices and choices[0]["finish_reason"]):
@@ -203,10 +204,8 @@ def tool_calls() -> list[JsonObject]:
 
 def model_list(models: Iterable[str]) -> JsonObject:
     """The answer of `GET /v1/models`."""
-    return {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": CREATED, "owned_by": "upstream"} for name in models],
-    }
+    common = {"object": "model", "created": CREATED, "owned_by": "upstream"}
+    return {"object": "list", "data": [{"id": name, **common} for name in models]}
 
 
 def lmstudio_v1_models(loaded: dict[str, int], not_loaded: Iterable[str] = ()) -> JsonObject:

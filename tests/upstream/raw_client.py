@@ -1,4 +1,4 @@
-"""A client that shows what is on the wire: it knows an orderly end from a FIN in the middle and from a reset."""
+"""A client that shows what is on the wire: it knows an orderly end from a FIN before it and from a reset."""
 
 from __future__ import annotations
 
@@ -97,7 +97,13 @@ class RawClient:
         assert isinstance(transport, asyncio.Transport)
         reset_transport(transport)
 
-    async def send(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+    ) -> None:
         """Send a request and start a new reply."""
         lines = [f"{method} {path} HTTP/1.1", "host: upstream", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]

@@ -14,7 +14,7 @@ _MODEL_PATHS = {"/v1/models", "/openai/v1/models", "/openai/models"}
 _CHAT_PATHS = {"/v1/chat/completions", "/openai/v1/chat/completions"}
 
 
-@dataclass
+@dataclass(eq=False)
 class Behaviour:
     """What the upstream does; every attribute may be changed while it runs.
 

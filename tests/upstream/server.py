@@ -163,7 +163,9 @@ class Upstream(Behaviour):
 
 def _bound(port: int) -> socket.socket:
     """Bind a socket; SO_REUSEADDR lets several be bound to one port as long as one at most listens."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off only on sockets that name their protocol; accepted ones inherit
+    # the name from the listening one.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((_HOST, port))

@@ -1,0 +1,167 @@
+"""LM Studio: what is loaded comes from its state pages, older and newer, or from the list that everybody has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from providers import errors
+from providers.config import ProviderConfig
+from providers.lmstudio import DEFAULT_ORIGIN, LMStudioProvider, LocalModel
+from providers.transport import Transport
+from tests.providers.support import collect, question, text_of
+from tests.upstream import Script, Upstream
+from tests.upstream.frames import lmstudio_v0_models, lmstudio_v1_models
+
+
+def lmstudio(up: Upstream, transport: Transport, **settings: Any) -> LMStudioProvider:
+    """Return an adapter for `up`."""
+    values = {"name": "lm", "kind": "lmstudio", "base_url": up.origin, **settings}
+    return LMStudioProvider(ProviderConfig(**values), transport)
+
+
+def model(key: str, *instances: dict[str, Any], **members: Any) -> dict[str, Any]:
+    """Return an entry of the newer page."""
+    return {"key": key, "type": "llm", "loaded_instances": list(instances), "max_context_length": 32_768, **members}
+
+
+async def test_the_newer_page_lists_loaded_models_first_with_their_context(up: Upstream, transport: Transport) -> None:
+    """A model that is loaded answers at once, another one takes a minute."""
+    page = lmstudio_v1_models({"big": 8_192}, ["cold"])
+    page["models"].reverse()
+    up.lmstudio_v1 = page
+    provider = lmstudio(up, transport)
+    assert await provider.get_models() == ["big", "cold"]
+    assert provider.local_models == (LocalModel("big", True, 8_192), LocalModel("cold", False, 32_768))
+    assert (provider.context_length("big"), provider.context_length("cold")) == (8_192, 32_768)
+    assert provider.context_length("other") is None
+    assert [call.path for call in up.requests] == ["/api/v1/models"]
+
+
+async def test_each_loaded_instance_can_be_asked_for(up: Upstream, transport: Transport) -> None:
+    """One model may be loaded twice with different context lengths, under ids of their own."""
+    instances = ({"id": "m", "config": {"context_length": 4_096}}, {"id": "m:2", "config": {"context_length": 16_384}})
+    up.lmstudio_v1 = {"models": [model("m", *instances)]}
+    provider = lmstudio(up, transport)
+    assert await provider.get_models() == ["m", "m:2"]
+    assert provider.context_length("m:2") == 16_384
+
+
+async def test_models_that_cannot_chat_are_left_out(up: Upstream, transport: Transport) -> None:
+    """An embedding model would only answer with an error."""
+    up.lmstudio_v1 = {"models": [model("emb", type="embedding"), model("see", type="vlm"), model("plain")]}
+    assert await lmstudio(up, transport).get_models() == ["see", "plain"]
+    up.lmstudio_v1 = None
+    up.lmstudio_v0 = {"data": [{"id": "emb", "type": "embeddings"}, {"id": "see", "type": "vlm"}, {"id": "plain"}]}
+    assert await lmstudio(up, transport).get_models() == ["see", "plain"]
+
+
+async def test_the_older_page_is_read_when_the_newer_is_missing(up: Upstream, transport: Transport) -> None:
+    """It says `state` in place of loaded instances."""
+    up.lmstudio_v0 = lmstudio_v0_models(["warm"], ["cold"])
+    up.lmstudio_v0["data"].reverse()
+    up.lmstudio_v0["data"][-1]["loaded_context_length"] = 2_048
+    provider = lmstudio(up, transport)
+    assert await provider.get_models() == ["warm", "cold"]
+    assert (provider.context_length("warm"), provider.context_length("cold")) == (2_048, 32_768)
+    assert [call.path for call in up.requests] == ["/api/v1/models", "/api/v0/models"]
+
+
+@pytest.mark.parametrize("unknown_paths_answer_200", [True, False])
+async def test_the_common_list_is_the_last_way(
+    up: Upstream, transport: Transport, unknown_paths_answer_200: bool
+) -> None:
+    """llama.cpp and others have no state pages; LM Studio itself answers 200 to unknown paths."""
+    up.unknown_paths_answer_200 = unknown_paths_answer_200
+    provider = lmstudio(up, transport)
+    assert await provider.get_models() == ["gpt-4", "gpt-3.5-turbo"]
+    assert provider.context_length("gpt-4") is None
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {},
+        {"models": []},
+        {"models": None},
+        {"models": ["a", None, {"type": "llm"}, {"key": 5}]},
+        {"error": "Unexpected endpoint"},
+        [],
+        "text",
+        5,
+    ],
+)
+async def test_a_strange_page_leads_to_the_next_one(up: Upstream, transport: Transport, page: Any) -> None:
+    """The pages are not ours and change between releases."""
+    up.lmstudio_v1 = page
+    up.lmstudio_v0 = lmstudio_v0_models(["warm"])
+    assert await lmstudio(up, transport).get_models() == ["warm"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "known"),
+    [
+        (model("m", {"id": "m"}), LocalModel("m", True, None)),
+        (model("m", {"config": {"context_length": 10}}), LocalModel("m", True, 10)),
+        (model("m", {"id": "m", "config": {"context_length": "many"}}), LocalModel("m", True, None)),
+        (model("m", max_context_length=0), LocalModel("m", False, None)),
+        (model("m", loaded_instances=None), LocalModel("m", False, 32_768)),
+        ({"key": "m"}, LocalModel("m", False, None)),
+    ],
+)
+async def test_missing_details_are_unknown_and_not_an_error(
+    up: Upstream, transport: Transport, entry: dict[str, Any], known: LocalModel
+) -> None:
+    """The list of models must survive a field that moved."""
+    up.lmstudio_v1 = {"models": [entry]}
+    provider = lmstudio(up, transport)
+    await provider.get_models()
+    assert provider.local_models == (known,)
+
+
+async def test_a_server_that_is_away_raises(up: Upstream, transport: Transport) -> None:
+    """LM Studio is often simply not started."""
+    await up.refuse_connections()
+    provider = lmstudio(up, transport)
+    assert not await provider.is_healthy()
+    with pytest.raises(errors.Unreachable):
+        await provider.get_models()
+
+
+async def test_a_failing_server_raises(up: Upstream, transport: Transport) -> None:
+    """The router keeps what it knew."""
+    up.models_script = Script.status(500)
+    with pytest.raises(errors.ServerFailed):
+        await lmstudio(up, transport).get_models()
+
+
+@pytest.mark.parametrize(("settings", "sent"), [({}, None), ({"api_key": "lm-token"}, "Bearer lm-token")])
+async def test_a_token_is_sent_when_there_is_one(
+    up: Upstream, transport: Transport, settings: dict[str, str], sent: str | None
+) -> None:
+    """Tokens are optional there, on every page alike."""
+    up.lmstudio_v0 = lmstudio_v0_models(["warm"])
+    provider = lmstudio(up, transport, **settings)
+    await provider.get_models()
+    await provider.is_healthy()
+    await provider.chat_completion(question("warm"))
+    assert len(up.requests) == 4
+    assert {call.headers.get("authorization") for call in up.requests} == {sent}
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
+async def test_the_address_is_taken_with_or_without_v1(up: Upstream, transport: Transport, ending: str) -> None:
+    """The product page has it without, every OpenAI client with it."""
+    up.lmstudio_v1 = lmstudio_v1_models({"m": 4_096})
+    provider = lmstudio(up, transport, base_url=up.origin + ending)
+    assert await provider.get_models() == ["m"]
+    assert await provider.is_healthy()
+    assert text_of(await collect(provider, question("m"))) == "Hello world"
+    assert [call.path for call in up.requests] == ["/api/v1/models", "/v1/models", "/v1/chat/completions"]
+
+
+def test_a_local_server_is_the_default(transport: Transport) -> None:
+    """Nothing has to be configured for LM Studio on the same machine."""
+    provider = LMStudioProvider(ProviderConfig("lm", "lmstudio"), transport)
+    assert provider.origin == DEFAULT_ORIGIN == "http://localhost:1234"
