@@ -94,7 +94,7 @@ class ClosingResponse(Response):
     for up to `LINGER_S` seconds first (RFC 9112, section 9.6).
     """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - all is said already.
         """Send the answer whole, then end it when the client has sent all or has gone."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})

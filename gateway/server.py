@@ -71,7 +71,9 @@ def worker_app() -> Gateway:
     """Make the application in a process of its own, from the same configuration."""
     settings = load_settings()
     logs.configure(settings.log.level, settings.log.format)
-    return create_app(settings)
+    app = create_app(settings)
+    settle_garbage()
+    return app
 
 
 def run(settings: Settings, *, reload: bool = False) -> None:

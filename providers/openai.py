@@ -36,6 +36,20 @@ HEALTH_TIMEOUT_S = 10.0
 MAX_ENDPOINTS = 1_000
 _CREDENTIAL_STATUS = frozenset({401, 402, 403})
 _DONE = b"[DONE]"
+_OTHER_USES = (
+    "babbage",
+    "dall-e",
+    "davinci",
+    "embed",
+    "image",
+    "moderation",
+    "realtime",
+    "rerank",
+    "sora",
+    "transcribe",
+    "tts",
+    "whisper",
+)
 _TRUE = msgspec.Raw(b"true")
 _DOWNSTREAM_PREFIXES = ("x-ratelimit-limit-", "x-ratelimit-remaining-", "x-ratelimit-reset-", "anthropic-ratelimit-")
 _DOWNSTREAM = {
@@ -127,11 +141,14 @@ class OpenAIProvider(AIProvider):
         return not response.is_server_error and response.status_code not in _CREDENTIAL_STATUS
 
     async def get_models(self) -> list[str]:
-        """List what `GET /models` shows; raises types of `providers.errors`."""
+        """List what `GET /models` shows, models that cannot chat last; raises types of `providers.errors`.
+
+        The first one answers clients that name no model, and OpenAI lists its models in no particular order.
+        """
         response = await self._get_models_page()
         if response.status_code != httpx.codes.OK:
             raise vendor_errors.from_response(response.status_code, response.headers, response.content)
-        return wire.parse_models(response.content)
+        return sorted(wire.parse_models(response.content), key=_cannot_chat)
 
     async def _get_models_page(self) -> httpx.Response:
         return await self.transport.get(self.models_url(), self._headers, timeout_s=HEALTH_TIMEOUT_S)
@@ -194,6 +211,11 @@ class OpenAIProvider(AIProvider):
         else:
             fields.pop("stream_options", None)
         return fields
+
+
+def _cannot_chat(model: str) -> bool:
+    """Guess from its name whether a model does something else than chat; the list itself does not say."""
+    return any(word in model.lower() for word in _OTHER_USES)
 
 
 _ONLY_USAGE = msgspec.Raw(b'{"include_usage":true}')

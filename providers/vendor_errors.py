@@ -125,7 +125,8 @@ def _classify(status: int, error: Any, retry_after_s: float | None) -> errors.Pr
         (_text(fields.get("message")) or f"HTTP {status}")[:_MAX_MESSAGE_CHARS],
         status=status,
         retry_after_s=retry_after_s,
-        vendor_code=code,
+        # llama.cpp repeats the HTTP status here, which would hide the code that clients test for.
+        vendor_code=None if code is not None and code.isdecimal() else code,
         vendor_type=kind,
         param=_text(fields.get("param")),
         details={"content_filter": inner} if isinstance(inner, dict) else None,

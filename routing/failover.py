@@ -25,6 +25,8 @@ UNSERVED_S = 60.0
 COOL_DOWN_S = (1.0, 300.0)
 DEFAULT_COOL_DOWN_S = 2.0
 OVERLOADED_PAUSE_S = 0.25
+# A timer of the loop may go off a little before the clock says so.
+TIMER_SLACK_S = 0.002
 
 
 class Observer(Protocol):
@@ -55,6 +57,7 @@ class Failover:
         self._budget = budget
         self._observer = observer
         self._pool = _pool(plan.targets)
+        self._asked: set[Target] = set()
         self._failed: set[Target] = set()
         self._again: list[tuple[Target, float]] = []
         self._errors: list[Exception] = []
@@ -79,6 +82,7 @@ class Failover:
             if self._last_target not in (None, target):
                 self._observer.failed_over(self._last_target, self._errors[-1])
             self._last_target = target
+            self._asked.add(target)
             try:
                 return await self._ask(target, attempt)
             except Exception as exc:  # noqa: BLE001 - whatever an adapter raises, the next target may answer.
@@ -163,9 +167,9 @@ class Failover:
         loop = asyncio.get_running_loop()
         if wait_s > MAX_WAIT_S or loop.time() + wait_s >= self._deadline:
             return False
-        if self._last_target is not None and not self._budget.take():
+        if target in self._asked and not self._budget.take():
             return False
-        await asyncio.sleep(wait_s)
+        await asyncio.sleep(wait_s + TIMER_SLACK_S)
         self._again = [item for item in self._again if item[0] is not target]
         self._failed.discard(target)
         if target is self._last_target:
@@ -174,14 +178,9 @@ class Failover:
 
     def _final_error(self) -> Exception:
         """Name why there is no answer: the last failure that says more than a rate limit or a missing model does."""
-        unserved = [error for error in self._errors if isinstance(error, errors.ModelNotServed)]
-        limited = [error for error in self._errors if isinstance(error, errors.RateLimited)]
-        failures = [error for error in self._errors if error not in unserved and error not in limited]
-        if failures:
-            return failures[-1]
-        if unserved and not limited:
-            return ModelNotFound(self._model, [])
-        return _why_nobody(self._pool, self._model)
+        lesser = (errors.RateLimited, errors.ModelNotServed)
+        failures = [error for error in self._errors if not isinstance(error, lesser)]
+        return failures[-1] if failures else _why_nobody(self._pool, self._model)
 
 
 def record_success(target: Target) -> None:
@@ -229,11 +228,12 @@ def _cool_down_s(error: errors.RateLimited) -> float:
 
 def _why_nobody(pool: list[Target], model: str) -> RoutingError:
     now = pool[0].provider.clock()
+    pool = [target for target in pool if target.unserved_until <= now]
+    if not pool:
+        return ModelNotFound(model, [])
     waits = [target.retry_after_s(now) for target in pool]
     if all(target.cooled_until > now for target in pool):
         return AllRateLimited("Every provider of this model limits requests now", retry_after_s=min(waits))
-    if all(target.unserved_until > now for target in pool):
-        return ModelNotFound(model, [])
     if all(not target.has_room for target in pool):
         return AllTargetsBusy("Every provider of this model is busy", retry_after_s=1.0)
     return NoTargetAvailable("No provider of this model is available now", retry_after_s=max(1.0, min(waits)))

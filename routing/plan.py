@@ -72,14 +72,15 @@ class Planner:
         lists; `provider/model` where the provider has no closed list.
         """
         plan = self._plans.get(model)
-        if plan is None:
-            targets, strategy = self._resolve(model)
-            if not targets:
-                raise ModelNotFound(model or "(default)", [entry.id for entry in self.models()])
-            plan = Plan(model or "", tuple(targets), self._strategy_for(model, strategy))
-            self._plans[model] = plan
-            if len(self._plans) > MAX_PLANS:
-                self._plans.popitem(last=False)
+        if plan is not None:
+            self._plans.move_to_end(model)
+            return plan
+        targets, strategy = self._resolve(model)
+        if not targets:
+            raise ModelNotFound(model or "(default)", [entry.id for entry in self.models()])
+        plan = self._plans[model] = Plan(model or "", tuple(targets), self._strategy_for(model, strategy))
+        if len(self._plans) > MAX_PLANS:
+            self._plans.popitem(last=False)
         return plan
 
     def models(self) -> list[ModelEntry]:
@@ -126,9 +127,9 @@ class Planner:
         return [named.target(rest)], None
 
     def _strategy_for(self, key: str | None, name: str | None) -> Strategy:
-        strategy = self._strategies.get(key)
-        if strategy is None:
-            strategy = self._strategies[key] = STRATEGIES[name or self._strategy]()
-            if len(self._strategies) > MAX_PLANS:
-                self._strategies.popitem(last=False)
+        # Taken out and put back, so that those used last stand at the end.
+        strategy = self._strategies.pop(key, None) or STRATEGIES[name or self._strategy]()
+        self._strategies[key] = strategy
+        if len(self._strategies) > MAX_PLANS:
+            self._strategies.popitem(last=False)
         return strategy

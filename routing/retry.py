@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt, wait_exponential_jitter
 
 from routing.policy import Next, verdict_for
 
@@ -70,10 +70,17 @@ async def retry_same_target(
             raise failures.pop()
         return await attempt()
 
+    def follows(state: RetryCallState) -> bool:
+        # tenacity asks this before it looks at `stop`: the last failure must not take from the budget too.
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is None or state.attempt_number > RETRIES_PER_TARGET:
+            return False
+        return verdict_for(error).next is Next.RETRY_ONCE and may_retry()
+
     retrying = AsyncRetrying(
         stop=stop_after_attempt(1 + RETRIES_PER_TARGET),
-        wait=wait_exponential_jitter(initial=0.05, max=1.0, jitter=0.1),
-        retry=retry_if_exception(lambda exc: verdict_for(exc).next is Next.RETRY_ONCE and may_retry()),
+        wait=wait_exponential_jitter(multiplier=0.05, max=1.0, jitter=0.1),
+        retry=follows,
         sleep=asyncio.sleep,
         reraise=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -53,6 +54,7 @@ class StreamCall:
         self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.content_chars = 0
+        self._closing = False
         self._task = asyncio.get_running_loop().create_task(self._own(), name="upstream-call")
 
     @property
@@ -74,7 +76,9 @@ class StreamCall:
         """
         try:
             if not self._task.done():
-                self._task.cancel()
+                if not self._closing:
+                    self._closing = True
+                    self._task.cancel()
                 with anyio.CancelScope(deadline=anyio.current_time() + CLOSE_TIMEOUT_S, shield=True):
                     await asyncio.wait([self._task])
         finally:
@@ -99,6 +103,10 @@ class StreamCall:
                 await _close(opened.stream)
         except Exception as exc:  # noqa: BLE001 - whatever ended the call is the taker's to hear.
             self.mailbox.close(exc)
+        except BaseException:
+            # Whoever cancelled the call has left it; but a cancellation may also have come out of an adapter by itself.
+            self.mailbox.close(errors.StreamBroken("the call was cancelled"))
+            raise
         else:
             self.mailbox.close()
 
@@ -141,8 +149,7 @@ class StreamCall:
             with Watchdog(opened.deadline, _total_timed_out) as dog:
                 await self._pump_rest(opened, dog)
         except errors.StreamStalled:
-            # Nothing more came after the finish reason of the only choice: the answer is whole.
-            if self.finish_reason is None or self._request.get("n", 1) not in (None, 1):
+            if not self._is_whole():
                 raise
         if self.finish_reason is None:
             self._put(StreamEvent(finish_reason="stop"))
@@ -150,6 +157,8 @@ class StreamCall:
     async def _pump_rest(self, opened: _Opened, dog: Watchdog) -> None:
         mailbox = self.mailbox
         idle_s = opened.target.provider.timeouts.idle_s
+        if self._is_whole():
+            idle_s = min(idle_s, AFTER_FINISH_S)
         dog.limit(idle_s, _stalled)
         async for item in opened.stream:
             dog.touch()
@@ -159,9 +168,13 @@ class StreamCall:
                 dog.limit(None, _stalled)
                 await mailbox.room()
                 dog.limit(idle_s, _stalled)
-            if self.finish_reason is not None and idle_s > AFTER_FINISH_S:
+            if self.finish_reason is not None and idle_s > AFTER_FINISH_S and self._is_whole():
                 idle_s = AFTER_FINISH_S
                 dog.limit(idle_s, _stalled)
+
+    def _is_whole(self) -> bool:
+        """Whether the only choice has its finish reason, so that nothing but usage can follow."""
+        return self.finish_reason is not None and self._request.get("n", 1) in (None, 1)
 
     def _put(self, event: StreamEvent) -> None:
         if event.usage is not None:
@@ -177,10 +190,13 @@ def _size(event: StreamEvent) -> int:
 
 
 async def _close(stream: AsyncIterator[str | StreamEvent]) -> None:
-    """Close a provider's generator, which closes its upstream, even while being cancelled."""
+    """Close a provider's generator, which closes its upstream, even while being cancelled.
+
+    What it raises is dropped: it would take the place of the answer, the error or the cancellation that ended the call.
+    """
     aclose = getattr(stream, "aclose", None)
     if aclose is not None:
-        with anyio.CancelScope(deadline=anyio.current_time() + CLOSE_TIMEOUT_S, shield=True):
+        with suppress(Exception), anyio.CancelScope(deadline=anyio.current_time() + CLOSE_TIMEOUT_S, shield=True):
             await aclose()
 
 

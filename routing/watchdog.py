@@ -65,11 +65,13 @@ class Watchdog:
         """Stop watching; turn the cancellation that this watchdog asked for into its error."""
         if self._timer is not None:
             self._timer.cancel()
+        # From here on a late bark has nobody to cancel.
+        task, self._task = self._task, None
         # Somebody else's cancellation that came at the same time stays one and wins.
         if (
             self._raised is not None
-            and self._task is not None
-            and self._task.uncancel() <= self._cancelling
+            and task is not None
+            and task.uncancel() <= self._cancelling
             and kind is asyncio.CancelledError
         ):
             raise self._raised from None

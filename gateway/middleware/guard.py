@@ -89,6 +89,8 @@ async def _admit(context: RequestContext, state: GatewayState, access: Access) -
     if principal is None:
         msg = "The API key is not valid"
         raise Unauthorized(msg)
+    # Known from here on, so that the log also says whose key was refused.
+    context.principal = principal
     if needed not in principal.permissions:
         msg = f"The API key lacks the permission {needed}"
         raise Forbidden(msg, details={"required_permission": str(needed)})

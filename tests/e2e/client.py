@@ -142,11 +142,11 @@ class Client(RawClient):
         await self.chat(path=mode.path, stream=mode.stream, headers=headers, **members)
 
 
-async def ask(gateway: Running, mode: Mode, *, limit_s: float = LIMIT_S, **members: Any) -> Seen:
+async def ask(gateway: Running, mode: Mode, **members: Any) -> Seen:
     """Send one chat on a connection of its own and read the answer to its end."""
     async with Client(gateway) as client:
         await client.ask(mode, **members)
-        seen = Seen(mode, await client.reply(timeout_s=limit_s))
+        seen = Seen(mode, await client.reply(timeout_s=LIMIT_S))
     assert seen.reply.ending == "complete"
     return seen
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.e2e.server import Running, provider, serving, settings
+from tests.e2e.server import HASTY, Running, provider, serving, settings
 from tests.upstream import Upstream
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
@@ -59,6 +59,18 @@ async def one(start: Start, a: Upstream) -> Running:
 async def two(start: Start, a: Upstream, b: Upstream) -> Running:
     """A gateway with the provider `a`, and `b` behind it."""
     return await start({"a": provider(a), "b": provider(b)})
+
+
+@pytest.fixture
+async def hasty_one(start: Start, a: Upstream) -> Running:
+    """A gateway with the one provider `a`, which may not be silent for long."""
+    return await start({"a": provider(a, timeouts=HASTY)})
+
+
+@pytest.fixture
+async def hasty_two(start: Start, a: Upstream, b: Upstream) -> Running:
+    """A gateway with the provider `a`, which may not be silent for long, and `b` behind it."""
+    return await start({"a": provider(a, timeouts=HASTY), "b": provider(b)})
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -75,6 +75,24 @@ async def test_a_target_that_keeps_failing_is_left_alone_until_a_probe_succeeds(
     assert_whole(await ask(two, mode), "recovered", "a", 1)
 
 
+@pytest.mark.parametrize("fault", ["RST", "end of the body", "malformed"])
+async def test_answers_that_break_after_their_beginning_count_as_failures(
+    two: Running, a: Upstream, b: Upstream, fault: str
+) -> None:
+    """A target that always begins and never ends is of no use to anybody."""
+    faults = {
+        "RST": Script.reset_after(1),
+        "end of the body": Script.eof_after(1),
+        "malformed": Script.malformed_event(before_content=False),
+    }
+    a.default = faults[fault]
+    answers = await asyncio.gather(*(ask(two, STREAMS[number % 2]) for number in range(40)))
+    assert all(seen.error is not None and not seen.is_whole for seen in answers)
+    assert b.chat_requests == []
+    assert two.target("a").breaker.state == "open"
+    assert_whole(await ask(two, STREAMS[0]), "Hello world", "b", 1)
+
+
 @pytest.mark.parametrize("mode", MODES, ids=str)
 async def test_one_clients_failures_in_a_row_do_not_open_a_breaker_but_two_clients_do(
     start: Start, a: Upstream, b: Upstream, mode: Mode
@@ -107,15 +125,15 @@ async def test_a_probe_lets_nobody_else_through_meanwhile(two: Running, a: Upstr
     assert await breaker_shown(two, "a") == (CLOSED, "closed")
 
 
+@pytest.mark.parametrize("open_for_s", [0, 400], ids=["just opened", "probes due"])
 @pytest.mark.parametrize("mode", MODES, ids=str)
 async def test_with_every_breaker_open_one_request_per_target_passes_and_others_are_refused_at_once(
-    two: Running, a: Upstream, b: Upstream, mode: Mode
+    two: Running, a: Upstream, b: Upstream, mode: Mode, open_for_s: float
 ) -> None:
     """Somebody has to find out whether it works again; nobody else should wait for it."""
-    await break_all(two, a, b)
-    # Opened anew, so that the early probe of each is still there, whatever the failures before used up.
     for name in "ab":
         two.target(name).breaker.trip()
+    two.clock.ahead_s += open_for_s
     a.default = b.default = Script.hold() + Script.text("probe")
     async with Client(two) as first, Client(two) as second:
         await first.ask(mode)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
-from tests.e2e.client import LUNARBIT, STREAMS, Client, Mode, ask, assert_error, assert_whole
+from tests.e2e.client import LUNARBIT, OPENAI, STREAMS, Client, Mode, ask, assert_error, assert_whole
 from tests.e2e.server import Running
 from tests.upstream import Script, Upstream, chunk
 from tests.upstream.answers import TRICKY_TEXT
 from tests.upstream.frames import event
-from tests.upstream.steps import EVENT_STREAM, Body, Head, Hang
+from tests.upstream.steps import EVENT_STREAM, Body, End, Hang, Head
 
-EOLS: list[Literal["\r\n", "\r", "\n"]] = ["\r\n", "\r", "\n"]
 WRITTEN = {
     "every byte alone": Script.split_every_byte(TRICKY_TEXT),
     "CRLF": Script.line_endings(TRICKY_TEXT, "\r\n"),
@@ -35,7 +34,7 @@ WRITTEN = {
 async def test_every_way_to_write_a_stream_down_gives_the_same_text(
     two: Running, a: Upstream, b: Upstream, mode: Mode, written: str
 ) -> None:
-    """UTF-8 cut between bytes, U+2028 inside JSON, and every line ending of the standard; whole at the finish reason."""
+    """UTF-8 cut between bytes, U+2028 inside JSON, every line ending; whole at the finish reason."""
     a.default = WRITTEN[written]
     seen = await ask(two, mode)
     assert_whole(seen, TRICKY_TEXT, "a", 1)
@@ -59,7 +58,7 @@ async def test_a_stream_that_stays_open_after_its_end_is_closed(one: Running, a:
     """The provider's connection must not be held for somebody who has everything."""
     a.default = Script.text("all", hang_at_end=True)
     assert_whole(await ask(one, mode), "all", "a", 1)
-    await a.wait_for(lambda: a.chat_requests[0].disconnected.is_set())
+    await a.wait_for(a.chat_requests[0].disconnected.is_set)
 
 
 # Malformed and oversized events
@@ -181,3 +180,16 @@ async def test_events_reach_the_client_as_they_come(one: Running, a: Upstream, m
         reply = await client.reply(until=b"now")
         assert reply.body.endswith(b"\n\n")
         assert (b"event: start" in reply.body) == (mode.path == LUNARBIT)
+
+
+@pytest.mark.parametrize("finished", [0, 1, 2])
+async def test_a_stream_of_two_choices_is_whole_when_both_are(one: Running, a: Upstream, finished: int) -> None:
+    """With `n` choices the first finish reason is not yet the end."""
+    texts = [event(chunk("x", index=index)) for index in (0, 1)]
+    ends = [event(chunk(finish_reason="stop", index=index)) for index in range(finished)]
+    a.default = Script.steps(Head(), *map(Body, [*texts, *ends]), End())
+    seen = await ask(one, Mode(OPENAI, stream=True), n=2)
+    if finished == 2:
+        assert_whole(seen, "xx", "a", 1)
+    else:
+        assert_error(seen, 200, "STREAM_INTERRUPTED")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Protocol
 
 import openai
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 
 from tests.e2e.conftest import Start
 from tests.e2e.server import ADMIN_KEY, MODEL, Running, provider
-from tests.upstream import Script, Upstream, completion
+from tests.upstream import Script, Upstream, chunk, completion
 from tests.upstream.frames import tool_calls
 
 MESSAGES: list[Any] = [{"role": "user", "content": "hi"}]
@@ -51,8 +52,12 @@ class SyncSDK:
 
     async def create(self, **fields: Any) -> ChatCompletion:
         """Ask for a whole answer."""
-        answer: ChatCompletion = await asyncio.to_thread(self.client.chat.completions.create, **_fields(fields))
-        return answer
+
+        def ask() -> ChatCompletion:
+            answer: ChatCompletion = self.client.chat.completions.create(**_fields(fields))
+            return answer
+
+        return await asyncio.to_thread(ask)
 
     async def chunks(self, **fields: Any) -> list[ChatCompletionChunk]:
         """Ask for a streamed answer and read it to its end."""
@@ -86,7 +91,7 @@ class AsyncSDK:
     async def chunks(self, **fields: Any) -> list[ChatCompletionChunk]:
         """Ask for a streamed answer and read it to its end."""
         async with await self.client.chat.completions.create(**_fields(fields), stream=True) as stream:
-            return [chunk async for chunk in stream]
+            return [part async for part in stream]
 
     async def models(self) -> list[str]:
         """List the models."""
@@ -107,7 +112,19 @@ def _fields(fields: dict[str, Any]) -> dict[str, Any]:
 
 def text_of(chunks: list[ChatCompletionChunk]) -> str:
     """Return the text of a stream."""
-    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    return "".join(part.choices[0].delta.content or "" for part in chunks if part.choices)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_package() -> Iterator[None]:
+    """Keep the package's own log lines out of the gateway's, since both are in this process."""
+    loggers = [logging.getLogger(name) for name in ("openai", "httpx", "httpx2")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(params=[SyncSDK, AsyncSDK])
@@ -144,8 +161,8 @@ async def test_a_stream_without_usage(sdk: SDK, a: Upstream) -> None:
     """Usage was asked for upstream but not by this client, so no chunk may show it."""
     chunks = await sdk.chunks()
     assert text_of(chunks) == "Hello world"
-    assert [chunk.usage for chunk in chunks] == [None] * len(chunks)
-    assert all(chunk.choices for chunk in chunks)
+    assert [part.usage for part in chunks] == [None] * len(chunks)
+    assert all(part.choices for part in chunks)
     assert chunks[-1].choices[0].finish_reason == "stop"
     assert a.chat_requests[0].include_usage
 
@@ -157,7 +174,7 @@ async def test_a_stream_with_usage(sdk: SDK) -> None:
     assert chunks[-1].choices == []
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == 12
-    assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert [part.usage for part in chunks[:-1]] == [None] * (len(chunks) - 1)
 
 
 async def test_tool_calls_of_a_whole_answer_and_the_second_turn(sdk: SDK, a: Upstream) -> None:
@@ -227,11 +244,7 @@ async def test_unknown_fields_go_and_come(sdk: SDK, a: Upstream) -> None:
 
 async def test_several_choices(sdk: SDK, a: Upstream) -> None:
     """With n over 1, chunks of the choices come mixed and each has its own finish."""
-    chunks = [{"choices": [{"index": i, "delta": {"content": c}, "finish_reason": None}]} for i, c in enumerate("ab")]
-    ends = [{"choices": [{"index": i, "delta": {}, "finish_reason": "stop"}]} for i in (1, 0)]
-    payloads = [
-        {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": MODEL, **c} for c in chunks + ends
-    ]
+    payloads = [chunk("a"), chunk("b", index=1), chunk(index=1, finish_reason="stop"), chunk(finish_reason="stop")]
     a.default = Script.sse(b"".join(b"data: " + json.dumps(payload).encode() + b"\n\n" for payload in payloads))
     seen = await sdk.chunks(n=2)
     assert [(c.choices[0].index, c.choices[0].delta.content, c.choices[0].finish_reason) for c in seen] == [
@@ -346,20 +359,24 @@ async def test_a_rate_limit_is_one(one: Running, a: Upstream, kind: type[SyncSDK
     await sdk.aclose()
 
 
+@pytest.mark.parametrize("kind", [SyncSDK, AsyncSDK])
 @pytest.mark.parametrize(
     ("script", "status", "calls"), [(Script.status(500), 502, 2), (Script.html(), 502, 1), (Script.hang(), 504, 1)]
 )
 async def test_a_failed_provider_is_not_asked_again_by_the_package(
-    sdk: SDK, one: Running, a: Upstream, script: Script, status: int, calls: int
+    start: Start, a: Upstream, kind: type[SyncSDK | AsyncSDK], script: Script, status: int, calls: int
 ) -> None:
     """The gateway has retried already; retries of both sides would multiply."""
+    gateway = await start({"a": provider(a, timeouts={"first_token_s": 0.3})})
+    sdk = kind(gateway)
     a.default = script
     with pytest.raises(openai.InternalServerError) as raised:
         await sdk.chunks()
     assert raised.value.status_code == status
     assert raised.value.response.headers["x-should-retry"] == "false"
     assert len(a.chat_requests) == calls
-    assert len(await one.logged()) == 1
+    assert len(await gateway.logged()) == 1
+    await sdk.aclose()
 
 
 @pytest.mark.parametrize("kind", [SyncSDK, AsyncSDK])

@@ -313,3 +313,9 @@ async def test_a_list_of_models_that_cannot_be_read_raises(
     up.models_script = page
     with pytest.raises(kind):
         await openai(up, transport).get_models()
+
+
+async def test_models_that_do_something_else_are_listed_last(up: Upstream, transport: Transport) -> None:
+    """A client that names no model gets the first one, which has to be able to chat."""
+    up.models = ["text-embedding-3-large", "whisper-1", "gpt-4", "o3"]
+    assert await openai(up, transport).get_models() == ["gpt-4", "o3", "text-embedding-3-large", "whisper-1"]

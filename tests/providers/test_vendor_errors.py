@@ -129,7 +129,9 @@ def test_azures_reason_for_a_filtered_prompt_is_kept() -> None:
     ("members", "shown"),
     [
         ({"message": "x" * 5_000}, ("x" * 2_000, None, None)),
-        ({"message": None, "code": 400}, ("HTTP 400", "400", None)),
+        ({"message": None, "code": 400}, ("HTTP 400", None, None)),
+        ({"code": "429"}, ("m", None, None)),
+        ({"code": "slow_down"}, ("m", "slow_down", None)),
         ({"message": ["a"], "code": True, "param": {"a": 1}}, ("HTTP 400", None, None)),
         ({"message": 7, "param": 3}, ("7", None, "3")),
     ],

@@ -16,6 +16,7 @@ from tests.routing.virtual_time import now
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from routing.breaker import Breaker
     from routing.stream import StreamCall
 
 MODEL = "m"
@@ -184,9 +185,9 @@ def request(**fields: Any) -> CompletionRequest:
     return CompletionRequest.of(MODEL, [{"role": "user", "content": "hi"}], **fields)
 
 
-async def taken(call: StreamCall) -> list[StreamEvent]:
-    """Take all events of `call` up to its end; raises what ended it otherwise."""
-    events: list[StreamEvent] = []
+async def taken(call: StreamCall, into: list[StreamEvent] | None = None) -> list[StreamEvent]:
+    """Take all events of `call` up to its end, also into a list of the test's; raises what ended it otherwise."""
+    events = [] if into is None else into
     while batch := await call.take():
         events += batch
     return events
@@ -198,6 +199,11 @@ async def collect(call: StreamCall) -> list[StreamEvent]:
         return await taken(call)
     finally:
         await call.aclose()
+
+
+def state_of(breaker: Breaker) -> str:
+    """Return a breaker's state; a call, so that the type checker expects another answer the next time."""
+    return breaker.state
 
 
 def text(events: list[StreamEvent]) -> str:

@@ -74,9 +74,7 @@ class Simulation:
 
     def shares(self, since: float, until: float = float("inf")) -> dict[str, float]:
         """Return each provider's share of the requests that were sent to it in that time."""
-        counts = Counter(
-            {name: sum(since <= at < until for at in p.asked_at) for name, p in self.providers.items()}
-        )
+        counts = Counter({name: sum(since <= at < until for at in p.asked_at) for name, p in self.providers.items()})
         return {name: count / max(1, counts.total()) for name, count in counts.items()}
 
 
@@ -125,7 +123,7 @@ async def test_fastest_leaves_a_slow_target_and_finds_it_again(seed: int, rate: 
 @pytest.mark.parametrize("rate", RATES)
 @in_virtual_time
 async def test_fastest_keeps_most_requests_off_a_target_that_hangs(rate: float) -> None:
-    """A silent target is only heard of when its first-token timeout is over; until then it must not collect requests."""
+    """Nothing is heard of a silent target until its timeout; in that time it must not collect requests."""
     simulation = Simulation(1, rate)
     await simulation.run_for(30)
     hanging_since = now()

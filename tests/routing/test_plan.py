@@ -57,7 +57,9 @@ def named(plan: Plan) -> list[str]:
 )
 def test_a_model_is_resolved_by_the_first_rule_that_fits(model: str, targets: list[str]) -> None:
     """The order is: a route's name, provider/listed, a listed id, provider/anything where the list is not closed."""
-    assert named(make(ROUTES).plan(model)) == targets
+    plan = make(ROUTES).plan(model)
+    assert named(plan) == targets
+    assert repr(plan.targets[0]) == f"Target({targets[0]})"
 
 
 @pytest.mark.parametrize(
@@ -80,9 +82,7 @@ def test_an_unknown_model_is_refused_with_what_there_is(model: str) -> None:
         ("no-such-route", ["local/llama", "open/gpt-4"]),
     ],
 )
-def test_no_model_means_the_default_route_or_everybodys_first(
-    default_route: str | None, targets: list[str]
-) -> None:
+def test_no_model_means_the_default_route_or_everybodys_first(default_route: str | None, targets: list[str]) -> None:
     """Without a default route every provider that has models offers its first, by priority."""
     plan = make(ROUTES, default_route).plan(None)
     assert named(plan) == targets

@@ -183,7 +183,7 @@ async def test_priority_returns_to_the_first_target_after_its_breaker_closes() -
     assert len(first.calls) == 5
     first.scripts = [OK]
     answered_by = ""
-    reopened = now() + setup.state("a").breaker.retry_after_s()
+    reopened = now() + setup.target("a").retry_after_s(now())
     while answered_by != "a":
         await asyncio.sleep(0.5)
         answered_by = (await setup.ask()).target.provider.name
