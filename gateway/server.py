@@ -130,7 +130,8 @@ def announcement(settings: Settings) -> str:
     if settings.is_production:
         return ""
     shown_as_local = settings.server.host in ("127.0.0.1", "0.0.0.0", "::", "::1")  # noqa: S104 - compared, not bound.
-    host = "localhost" if shown_as_local else settings.server.host
+    host = settings.server.host
+    host = "localhost" if shown_as_local else f"[{host}]" if ":" in host else host
     url = f"{'https' if settings.server.tls_cert else 'http'}://{host}:{settings.server.port}"
     configured = settings.auth.admin_key.get_secret_value()
     # A configured key is the operator's and is not shown.

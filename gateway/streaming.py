@@ -4,6 +4,9 @@
                                                     ^
                      client gone, shutdown ─────────┘ (interrupt)     ping timer (wake)
 
+After the first events of a pass-through answer the owner task writes to the client by itself, which spares every chunk
+two changes of tasks; the end, errors and comments still come by the mailbox.
+
 `ClientStream` is the middle of that picture. Two responses carry its frames: sse-starlette's for `/ai/chat`, and a
 leaner one for the pass-through surfaces, where sse-starlette's 18 us a chunk would be the largest part.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Writer = Callable[[bytes], Awaitable[None]]
 PING = b": ping\n\n"
 _TICK_TOLERANCE_S = 0.01
 _EXPECTED = (GatewayError, ProviderError, RoutingError)
@@ -131,9 +136,13 @@ class ClientStream:
         self._metrics = metrics
         self._ping_s = ping_s
         self._ping_due = False
+        self._begun = False
         self._accounted = False
         self._first: list[StreamEvent] | None = None
         self._last_sent = time.perf_counter()
+        self._write: Writer | None = None
+        self._writing_since: float | None = None
+        self._send_timeout_s = math.inf
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(ping_s, self._tick)
         self._gone = asyncio.Event()
@@ -156,33 +165,64 @@ class ClientStream:
         return found
 
     async def frames(self) -> AsyncIterator[bytes]:
-        """Yield whole SSE events as bytes until the answer is over. Raises `ClientGone` when the client left."""
-        codec, facts, take = self._codec, self.facts, self.call.mailbox.take
+        """Yield whole SSE events as bytes until the answer is over. Raises `ClientGone` when the client left.
+
+        After `write_through` only what the owner task does not write itself is yielded: comments and the end.
+        """
         batch = self._first
-        begun = False
         try:
             while batch is None or batch:
-                if batch is not None:
-                    frame = codec.events(batch, facts)
-                    if not begun:
-                        begun = True
-                        frame = codec.start(facts) + frame
-                    if frame:
-                        yield frame
-                        self._sent()
-                elif self._ping_due:
-                    self._ping_due = False
-                    yield PING
-                    self._last_sent = time.perf_counter()
-                batch = await take()
-            last = codec.end(facts)
-        except ClientGone:
+                frame = self._next_frame(batch)
+                if frame:
+                    yield frame
+                    self._sent(content=batch is not None)
+                if self._write is not None and self._begun and self.call.mailbox.is_empty:
+                    self.call.hand_over(self._write_event)
+                batch = await self.call.mailbox.take()
+            last = self._codec.end(self.facts)
+        except (ClientGone, SlowClient):
             raise
         except Exception as exc:  # noqa: BLE001 - the client is told of every failure by an event.
-            last = codec.error(self._told(exc, committed=begun), facts)
+            # Nothing may follow the last event, so the owner task must not be writing any more.
+            await self.call.aclose()
+            last = self._codec.error(self._told(exc, committed=self._begun), self.facts)
         yield last
         # The client has its answer: that the server now reports the request's end as a disconnect means nothing.
         self._watch.stop()
+
+    def _next_frame(self, batch: list[StreamEvent] | None) -> bytes:
+        """Return what to write for a batch, or the comment that is due; empty when there is nothing to write."""
+        if batch is None:
+            due, self._ping_due = self._ping_due, False
+            return PING if due else b""
+        frame = self._codec.events(batch, self.facts)
+        if self._begun:
+            return frame
+        self._begun = True
+        return self._codec.start(self.facts) + frame
+
+    def write_through(self, write: Writer, send_timeout_s: float) -> None:
+        """Let the owner task write events by itself once the first ones are out; a write may take `send_timeout_s`.
+
+        It spares every event a change of tasks. `write` may be called while a comment is being written.
+        """
+        self._write = write
+        self._send_timeout_s = send_timeout_s
+        self._timer.cancel()
+        self._tick()
+
+    async def _write_event(self, event: StreamEvent) -> None:
+        frame = self._codec.events([event], self.facts)
+        if not frame or self._write is None:
+            return
+        self._writing_since = time.perf_counter()
+        try:
+            await self._write(frame)
+        except OSError:
+            # Some servers say in this way that the client has left.
+            self._client_gone()
+        self._writing_since = None
+        self._sent(content=True)
 
     async def aclose(self) -> None:
         """Close the upstream, stop watching, and account for what was received. Safe while being cancelled."""
@@ -200,21 +240,25 @@ class ClientStream:
         """Wait until the client has left."""
         await self._gone.wait()
 
-    def _sent(self) -> None:
+    def _sent(self, *, content: bool) -> None:
         now = time.perf_counter()
-        if self.call.target is not None:
+        if content and self.call.target is not None:
             self._metrics.gap(self.call.target.provider.name, now - self._last_sent)
         self._last_sent = now
 
     def _tick(self) -> None:
-        """Look whether a comment is due. The timer runs on by itself, so that an event costs no timer."""
-        silence_s = time.perf_counter() - self._last_sent
-        wait_s = self._ping_s - silence_s
-        if wait_s <= _TICK_TOLERANCE_S:
+        """Look whether a comment is due or a write takes too long. The timer runs on, so that no event costs one."""
+        now = time.perf_counter()
+        wait_s = self._ping_s - (now - self._last_sent)
+        if self._writing_since is not None:
+            wait_s = self._ping_s
+            if now - self._writing_since >= self._send_timeout_s:
+                self.call.mailbox.interrupt(SlowClient())
+        elif wait_s <= _TICK_TOLERANCE_S:
             self._ping_due = True
             self.call.mailbox.wake()
             wait_s = self._ping_s
-        self._timer = self._loop.call_later(wait_s, self._tick)
+        self._timer = self._loop.call_later(min(wait_s, self._send_timeout_s / 4), self._tick)
 
     def _client_gone(self) -> None:
         self.context.client_gone = True
@@ -254,17 +298,22 @@ class PassThroughResponse:
             await self._stream.aclose()
 
     async def _send_all(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        async def write(frame: bytes) -> None:
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+
+        self._stream.write_through(write, self._send_timeout_s)
         dog = Watchdog(math.inf, SlowClient)
         dog.limit(self._send_timeout_s, SlowClient)
         with dog:
+            await send({"type": "http.response.start", "status": 200, "headers": self._headers})
             async with aclosing(self._stream.frames()) as frames:  # type: ignore[type-var]
                 dog.rest()
                 async for frame in frames:
                     dog.touch()
-                    await send({"type": "http.response.body", "body": frame, "more_body": True})
+                    await write(frame)
                     dog.rest()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            dog.touch()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class ChatEventResponse(EventSourceResponse):

@@ -39,6 +39,11 @@ class Mailbox(Generic[T]):
         """Whether the putting task should wait for room before it reads on."""
         return len(self._items) >= MAX_ITEMS or self._bytes >= MAX_BYTES
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything that was put has been taken."""
+        return not self._items
+
     def put(self, item: T) -> None:
         """Add an item and wake the taker. Never waits: ask `is_full` and await `room` afterwards."""
         self._items.append(item)

@@ -16,7 +16,7 @@ from routing.mailbox import Mailbox
 from routing.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from providers.base import CompletionRequest, Usage
     from routing.failover import Failover, Observer
@@ -55,6 +55,7 @@ class StreamCall:
         self.finish_reason: str | None = None
         self.content_chars = 0
         self._closing = False
+        self._write: Callable[[StreamEvent], Awaitable[None]] | None = None
         self._task = asyncio.get_running_loop().create_task(self._own(), name="upstream-call")
 
     @property
@@ -68,6 +69,14 @@ class StreamCall:
         Raises the `ProviderError` or `RoutingError` that ended the call, and whatever `mailbox.interrupt` was given.
         """
         return await self.mailbox.take()
+
+    def hand_over(self, write: Callable[[StreamEvent], Awaitable[None]]) -> None:
+        """From now on have the owner task give each event to `write`, which spares it the way through the mailbox.
+
+        To be called when the mailbox is empty. The end of the call, and what ends it, still come by `take`. `write`
+        does not raise; while it waits for a slow client, the provider is not taken to be stalled.
+        """
+        self._write = write
 
     async def aclose(self) -> None:
         """Stop the call: cancel its task once, wait at most 2 s for it to close the upstream, give the slot back.
@@ -161,13 +170,17 @@ class StreamCall:
             idle_s = min(idle_s, AFTER_FINISH_S)
         dog.limit(idle_s, _stalled)
         async for item in opened.stream:
+            event = StreamEvent(content=item) if isinstance(item, str) else item
+            # A slow client is not a stalled provider: the wait for room does not count.
+            dog.rest()
+            if self._write is None:
+                self._put(event)
+                if mailbox.is_full:
+                    await mailbox.room()
+            else:
+                self._note(event)
+                await self._write(event)
             dog.touch()
-            self._put(StreamEvent(content=item) if isinstance(item, str) else item)
-            if mailbox.is_full:
-                # A slow client is not a stalled provider.
-                dog.limit(None, _stalled)
-                await mailbox.room()
-                dog.limit(idle_s, _stalled)
             if self.finish_reason is not None and idle_s > AFTER_FINISH_S and self._is_whole():
                 idle_s = AFTER_FINISH_S
                 dog.limit(idle_s, _stalled)
@@ -177,12 +190,15 @@ class StreamCall:
         return self.finish_reason is not None and self._request.get("n", 1) in (None, 1)
 
     def _put(self, event: StreamEvent) -> None:
+        self._note(event)
+        self.mailbox.put(event)
+
+    def _note(self, event: StreamEvent) -> None:
         if event.usage is not None:
             self.usage = event.usage
         if event.finish_reason is not None:
             self.finish_reason = event.finish_reason
         self.content_chars += len(event.content) + len(event.reasoning)
-        self.mailbox.put(event)
 
 
 def _size(event: StreamEvent) -> int:

@@ -9,9 +9,15 @@ import pytest
 from tests.e2e.client import LUNARBIT, OPENAI, STREAMS, Client, Mode, ask, assert_error, assert_whole
 from tests.e2e.server import Running
 from tests.upstream import Script, Upstream, chunk
-from tests.upstream.answers import TRICKY_TEXT
-from tests.upstream.frames import event
+from tests.upstream.answers import TRICKY_TEXT, TextAnswer, _after_each_cr
+from tests.upstream.frames import JsonObject, event, multi_line_event
 from tests.upstream.steps import EVENT_STREAM, Body, End, Hang, Head
+
+
+def several_crlf_lines(payload: JsonObject | str) -> bytes:
+    """Write an event's JSON on several lines that end with CRLF."""
+    return multi_line_event(payload).replace(b"\n", b"\r\n")
+
 
 WRITTEN = {
     "every byte alone": Script.split_every_byte(TRICKY_TEXT),
@@ -21,6 +27,8 @@ WRITTEN = {
     "BOM": Script.bom(TRICKY_TEXT),
     "no space": Script.no_space_after_colon(TRICKY_TEXT),
     "several lines": Script.multi_line_data(TRICKY_TEXT),
+    # Each write ends between CR and LF, so a reader that takes them for two line ends sees the event end too early.
+    "several lines, CRLF": Script.steps(TextAnswer(TRICKY_TEXT, encode=several_crlf_lines, cut=_after_each_cr)),
     "Azure": Script.azure_stream(TRICKY_TEXT),
     "no role frame": Script.text(TRICKY_TEXT, role_frame=False),
     "no DONE": Script.text(TRICKY_TEXT, done=False),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import Self
 
 import pytest
@@ -12,21 +11,31 @@ from routing.mailbox import Mailbox
 from routing.stream import StreamCall
 from tests.e2e.client import STREAMS, Client, Mode, Seen, assert_whole
 from tests.e2e.conftest import Start
-from tests.e2e.server import provider
+from tests.e2e.server import Running, provider
+from tests.e2e.sockets import needs_list_of_sockets, shrink_buffers
 from tests.upstream import Script, Upstream
 
 OURS_BYTES = 256 << 10
+# Ours, and what the kernel and the event loops of client and upstream hold on the way.
+HELD_BYTES = OURS_BYTES + (2 << 20)
+pytestmark = needs_list_of_sockets
 
 
 class SlowClient(Client):
-    """A client with a small receive buffer that reads only when it is told to."""
+    """A client that reads only when it is told to, over connections that hold little."""
+
+    def __init__(self, gateway: Running, a: Upstream) -> None:
+        super().__init__(gateway)
+        self._ports = (gateway.port, a.port)
 
     async def __aenter__(self) -> Self:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self._port))
-        self._reader, self._writer = await asyncio.open_connection(sock=sock)
+        """Connect; the connection to the upstream is there already, left by the check of its health."""
+        await super().__aenter__()
+        # The gateway has accepted as soon as it answers something.
+        await self.send("GET", "/health/live")
+        await self.reply()
+        for port in self._ports:
+            shrink_buffers(port)
         return self
 
 
@@ -56,9 +65,8 @@ async def test_a_client_that_stops_reading_is_dropped_after_send_timeout_s(
 ) -> None:
     """Both sides are closed; it counts as a client that left."""
     gateway = await start({"a": provider(a)}, stream={"send_timeout_s": 0.4})
-    a.send_buffer_bytes = 65_536
     a.default = Script.endless(16_384)
-    async with SlowClient(gateway) as client:
+    async with SlowClient(gateway, a) as client:
         await client.ask(mode)
         await a.wait_for(lambda: a.chat_requests and a.chat_requests[0].disconnected.is_set())
         (line,) = await gateway.logged()
@@ -77,14 +85,13 @@ async def test_a_client_that_stops_reading_is_dropped_after_send_timeout_s(
 async def test_a_slow_client_stops_the_upstream_and_costs_little_memory(start: Start, a: Upstream, mode: Mode) -> None:
     """What the gateway holds is bounded, so the provider waits; that is not taken for a stall of the provider."""
     gateway = await start({"a": provider(a, timeouts={"idle_s": 0.3})})
-    a.send_buffer_bytes = 65_536
-    text = "x" * 12_000_000
-    a.default = Script.text(text, pieces=600)
-    async with SlowClient(gateway) as client:
+    text = "x" * 6_000_000
+    a.default = Script.text(text, pieces=300)
+    async with SlowClient(gateway, a) as client:
         await client.ask(mode)
         await a.wait_for(lambda: a.chat_requests)
         sent = await until_still(a)
-        assert sent < len(text)
+        assert sent < HELD_BYTES
         (mailbox,) = mailboxes()
         assert mailbox._bytes <= OURS_BYTES
         # Longer than the provider's `idle_s`, but nobody asked it for anything in this time.
@@ -100,9 +107,8 @@ async def test_a_slow_client_stops_the_upstream_and_costs_little_memory(start: S
 async def test_a_slow_client_that_leaves_frees_the_upstream(start: Start, a: Upstream, mode: Mode) -> None:
     """It is noticed although the gateway waits for room to send and not for the provider."""
     gateway = await start({"a": provider(a)})
-    a.send_buffer_bytes = 65_536
     a.default = Script.endless(16_384)
-    async with SlowClient(gateway) as client:
+    async with SlowClient(gateway, a) as client:
         await client.ask(mode)
         await a.wait_for(lambda: a.chat_requests)
         await until_still(a)
@@ -116,9 +122,8 @@ async def test_a_slow_client_that_leaves_frees_the_upstream(start: Start, a: Ups
 async def test_a_slow_client_makes_no_other_one_wait(start: Start, a: Upstream, mode: Mode) -> None:
     """Each stream has its own queue."""
     gateway = await start({"a": provider(a)})
-    a.send_buffer_bytes = 65_536
     a.queue(Script.endless(16_384))
-    async with SlowClient(gateway) as slow:
+    async with SlowClient(gateway, a) as slow:
         await slow.ask(mode)
         await a.wait_for(lambda: a.chat_requests)
         await until_still(a)

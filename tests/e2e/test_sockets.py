@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests.e2e.client import STREAMS, Client
 from tests.e2e.server import Running, provider, serving, settings
+from tests.e2e.sockets import connections, needs_list_of_sockets
 from tests.upstream import Script, Upstream
 
 ROOT = Path(__file__).parents[2]
@@ -24,37 +24,15 @@ with suppress(ImportError):
     LOOPS["uvloop"] = uvloop.new_event_loop
 
 
-def connections() -> Iterator[socket.socket]:
-    """Give a copy of every connected TCP socket of this process."""
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            copy = os.dup(int(entry.name))
-        except OSError:
-            continue
-        try:
-            sock = socket.socket(fileno=copy)
-        except OSError:
-            os.close(copy)
-            continue
-        with sock:
-            try:
-                sock.getpeername()
-            except OSError:
-                continue
-            if sock.family == socket.AF_INET and sock.type == socket.SOCK_STREAM:
-                yield sock
-
-
 def nodelay(*, local: int | None = None, remote: int | None = None) -> set[bool]:
     """Return how TCP_NODELAY stands on the connections from the port `local` or to the port `remote`."""
     return {
         bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        for sock in connections()
-        if sock.getsockname()[1] == local or sock.getpeername()[1] == remote
+        for sock in connections(local=local, remote=remote)
     }
 
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's list of open files")
+pytestmark = needs_list_of_sockets
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ async def lifespan(app: Gateway) -> AsyncIterator[None]:
     to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     from_app: asyncio.Queue[Any] = asyncio.Queue()
     scope: dict[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    task = asyncio.create_task(app(scope, to_app.get, from_app.put))  # type: ignore[arg-type]
+    task = asyncio.create_task(app(scope, to_app.get, from_app.put))
     try:
         async with asyncio.timeout(LIMIT_S):
             await to_app.put({"type": "lifespan.startup"})
@@ -84,7 +84,9 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def served(app: Gateway, *, verify: ssl.SSLContext | bool = True, host: str = "127.0.0.1") -> AsyncIterator[Served]:
+async def served(
+    app: Gateway, *, verify: ssl.SSLContext | bool = True, host: str = "127.0.0.1"
+) -> AsyncIterator[Served]:
     """Serve `app` with uvicorn and the gateway's protocol, as `lunarbit serve` configures them, on a free port."""
     settings = app.state.settings
     server = GatewayServer(_config(settings, app), "")

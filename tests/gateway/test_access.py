@@ -70,7 +70,16 @@ async def production(tmp_path: Path, log: BytesIO) -> AsyncIterator[httpx.AsyncC
 @pytest.mark.parametrize("row", GUARDED, ids=lambda row: row.path)
 async def test_a_guarded_route_is_401_without_a_valid_key(production: httpx.AsyncClient, base: str, row: Row) -> None:
     """Whatever is wrong with the credential, and the answer says how to send one."""
-    bad = ["", "Bearer", "Bearer ", "Bearer wrong-key", f"Basic {GOOD_KEY}", GOOD_KEY, f"Bearer {GOOD_KEY}x", "Bearer \xff"]
+    bad = [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong-key",
+        f"Basic {GOOD_KEY}",
+        GOOD_KEY,
+        f"Bearer {GOOD_KEY}x",
+        "Bearer \xff",
+    ]
     for given in [None, *bad]:
         headers = {} if given is None else {b"authorization": given.encode("latin-1")}
         response = await production.request(row.method, base + row.path, headers=headers, json=HELLO)

@@ -139,7 +139,7 @@ async def test_a_higher_level_leaves_requests_out(tmp_path: Path, restored_loggi
 
 
 def test_records_of_libraries_have_the_same_shape(log: BytesIO) -> None:
-    """uvicorn's loggers and those of everybody else; levels that only the standard library knows become info."""
+    """Uvicorn's loggers and those of everybody else; levels that only the standard library knows become info."""
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
     logging.getLogger("some.library").log(25, "odd level")
     logging.getLogger("httpx").info("GET https://provider.example/?key=canary")
@@ -167,12 +167,11 @@ def _raise(message: str) -> None:
 
 def test_exceptions_are_logged_by_type_and_place_only(log: BytesIO) -> None:
     """A message may quote a prompt, and does so in many libraries."""
-    try:
+    with pytest.raises(ValueError, match="canary") as caught:
         _raise("canary: the prompt")
-    except ValueError as error:
-        fields = logs.exception_fields(error)
-        logs.get_logger().error("it_failed", **fields)
-        logging.getLogger("x").exception("the library says")
+    fields = logs.exception_fields(caught.value)
+    logs.get_logger().error("it_failed", **fields)
+    logging.getLogger("x").error("the library says", exc_info=caught.value)
     assert fields["error_type"] == "ValueError"
     assert fields["where"][-1].startswith("test_access_log.py:")
     assert fields["where"][-1].endswith(" _raise")
@@ -181,7 +180,7 @@ def test_exceptions_are_logged_by_type_and_place_only(log: BytesIO) -> None:
 
 
 async def test_an_exception_that_nobody_fetched_is_logged_without_its_text(log: BytesIO) -> None:
-    """asyncio's own message quotes the exception in its second line."""
+    """Asyncio's own message quotes the exception in its second line."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
     future.set_exception(ValueError("canary: the prompt"))

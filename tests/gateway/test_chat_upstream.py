@@ -65,7 +65,9 @@ async def test_the_answer_has_the_fields_of_the_page(chat: httpx.AsyncClient) ->
 async def test_defaults_are_sent_and_given_values_kept(chat: httpx.AsyncClient, up: Upstream) -> None:
     """Temperature 0.7 and 2000 tokens, unless the client says otherwise."""
     await chat.post("/ai/chat", json=HELLO, headers=KEY)
-    await chat.post("/ai/chat", json={**HELLO, "temperature": 0, "max_tokens": 5, "top_p": 0.5, "stop": "X"}, headers=KEY)
+    await chat.post(
+        "/ai/chat", json={**HELLO, "temperature": 0, "max_tokens": 5, "top_p": 0.5, "stop": "X"}, headers=KEY
+    )
     first, second = (call.json for call in up.chat_requests)
     assert (first["temperature"], first["max_tokens"]) == (0.7, 2000)
     assert {"top_p", "stop"}.isdisjoint(first)

@@ -68,7 +68,9 @@ async def test_a_configured_origin_may_ask_and_read(tmp_path: Path, origin: str)
     assert "*" not in exposed
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", f"{CONSOLE}.evil.example", "null", "http://console.example"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", f"{CONSOLE}.evil.example", "null", "http://console.example"]
+)
 async def test_another_origin_is_refused_in_our_shape(tmp_path: Path, origin: str) -> None:
     """The preflight is a 403; a simple request is answered, but without leave to read it."""
     async with edge_client(tmp_path, ON) as client:
@@ -94,7 +96,9 @@ async def test_preflights_need_no_key_and_plain_options_are_405(tmp_path: Path) 
         assert_canonical_error(await client.options("/ai/chat"), "METHOD_NOT_ALLOWED", 405)
 
 
-@pytest.mark.parametrize(("path", "code", "status"), [("/nowhere", "NOT_FOUND", 404), ("/v1/models", "UNAUTHORIZED", 401)])
+@pytest.mark.parametrize(
+    ("path", "code", "status"), [("/nowhere", "NOT_FOUND", 404), ("/v1/models", "UNAUTHORIZED", 401)]
+)
 async def test_errors_can_be_read_by_an_allowed_origin(tmp_path: Path, path: str, code: str, status: int) -> None:
     """A page that may use the API has to see why it does not work."""
     async with edge_client(tmp_path, ON) as client:

@@ -10,8 +10,8 @@ from gateway.app import create_app
 from gateway.dev_key import KEY_FILE, development_admin_key
 from gateway.server import announcement
 from gateway.wiring import admin_key
-from tests.gateway.edge import ECHO, GOOD_KEY, HELLO, asgi_client
-from tests.gateway.settings_files import load
+from tests.gateway.edge import ECHO, HELLO, asgi_client
+from tests.gateway.settings_files import GOOD_KEY, load
 
 if TYPE_CHECKING:
     from pathlib import Path

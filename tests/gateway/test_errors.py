@@ -84,7 +84,9 @@ def test_every_class_carries_what_it_promises(kind: type[GatewayError]) -> None:
 def test_the_document_has_an_anchor_for_each_code_and_no_other() -> None:
     """`documentation_url` points there, in upper case."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    anchors = re.findall(r'<a id="([A-Za-z_]+)"></a>', text) or re.findall(r"^#{2,4} `?([A-Z_]{4,})`?$", text, re.MULTILINE)
+    anchors = re.findall(r'<a id="([A-Za-z_]+)"></a>', text) or re.findall(
+        r"^#{2,4} `?([A-Z_]{4,})`?$", text, re.MULTILINE
+    )
     assert sorted(anchors) == sorted(kind.code for kind in KINDS)
 
 

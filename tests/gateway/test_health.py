@@ -93,9 +93,7 @@ def _replace(file: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_delete, _delete_folder, _corrupt, _empty, _replace])
-async def test_a_gateway_whose_database_is_spoilt_is_not_ready(
-    tmp_path: Path, spoil: Callable[[Path], None]
-) -> None:
+async def test_a_gateway_whose_database_is_spoilt_is_not_ready(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     """The pages in memory would still answer, so the file itself is asked."""
     async with running(tmp_path) as (_, client, file):
         assert (await client.get("/health/ready")).status_code == 200
@@ -142,7 +140,7 @@ async def test_a_data_folder_that_cannot_be_used_stops_the_start(tmp_path: Path)
     """Better no gateway than one that loses what it should keep."""
     (tmp_path / "data").write_text("a file where a folder should be")
     database = SQLiteDatabase(tmp_path / "data" / "x.sqlite3")
-    with pytest.raises(OSError, match="File exists|Not a directory"):
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
         await database.open()
     assert await database.ping() is False
     await database.close()

@@ -153,7 +153,9 @@ async def test_duplicate_keys_pass_where_requests_pass_through(client: httpx.Asy
 
 async def test_unusual_but_correct_json_arrives_upstream_as_it_was(tmp_path: Path) -> None:
     """Escapes, pairs of surrogates, U+2028, NUL and numbers in any spelling are all legal."""
-    raw = b'{ "messages" : [ {"role":"user","content":"\\ud83d\\ude00 \\u2028 \\u0000 \\"\xc3\xa9"} ] ,\n "x" : 1.50E+1 }'
+    raw = (
+        b'{ "messages" : [ {"role":"user","content":"\\ud83d\\ude00 \\u2028 \\u0000 \\"\xc3\xa9"} ] ,\n "x" : 1.50E+1 }'
+    )
     async with Upstream() as up, edge_client(tmp_path, upstream_toml(up.base_url)) as client:
         response = await client.post("/v1/chat/completions", content=raw, headers=JSON_HEADERS)
         assert response.status_code == 200, response.text
@@ -215,7 +217,9 @@ JSON = st.recursive(
     max_leaves=12,
 )
 FIELDS = st.dictionaries(
-    st.sampled_from(["messages", "model", "stream", "temperature", "max_tokens", "top_p", "stop", "stream_options", "n"])
+    st.sampled_from(
+        ["messages", "model", "stream", "temperature", "max_tokens", "top_p", "stop", "stream_options", "n"]
+    )
     | st.text(max_size=5),
     JSON | st.just(HELLO["messages"]),
     max_size=6,

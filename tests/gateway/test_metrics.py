@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +66,12 @@ async def test_promtool_finds_nothing(tmp_path: Path) -> None:
         for path in ("/ai/chat", "/v1/chat/completions", "/nowhere", "/health"):
             await client.post(path, json=HELLO, headers=KEY)
         page = await client.get("/metrics")
-    done = subprocess.run([promtool, "check", "metrics"], input=page.content, capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    piped = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        promtool, "check", "metrics", stdin=piped, stdout=piped, stderr=piped
+    )
+    said = await process.communicate(page.content)
+    assert (process.returncode, said) == (0, (b"", b""))
 
 
 def test_names_follow_the_rules_of_prometheus() -> None:

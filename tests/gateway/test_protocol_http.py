@@ -59,10 +59,12 @@ async def test_a_client_that_leaves_with_a_pipelined_request_behind_stops_the_ru
         await up.wait_for(lambda: up.in_flight)
         await connection.send(get("/health"))
         await asyncio.sleep(0.05)
-    await up.wait_for(lambda: up.chat_requests[0].disconnected.is_set())
+    await up.wait_for(up.chat_requests[0].disconnected.is_set)
 
 
-async def test_the_requests_behind_a_client_that_left_are_not_answered(gateway: Served, up: Upstream, log: BytesIO) -> None:
+async def test_the_requests_behind_a_client_that_left_are_not_answered(
+    gateway: Served, up: Upstream, log: BytesIO
+) -> None:
     """Their answers could reach nobody."""
     up.queue(Script.hold() + Script.text("never"))
     async with wire(gateway.port) as connection:
@@ -123,7 +125,7 @@ async def test_http_1_0_is_answered_and_closed(gateway: Served) -> None:
 
 
 async def test_expect_100_continue_is_told_to_go_on(gateway: Served) -> None:
-    """curl asks before it sends a large body (RFC 9110, section 10.1.1)."""
+    """Curl asks before it sends a large body (RFC 9110, section 10.1.1)."""
     request = post("/ai/chat", HELLO, "Expect: 100-continue")
     head, _, body = request.partition(b"\r\n\r\n")
     async with wire(gateway.port) as connection:
@@ -145,7 +147,9 @@ async def test_expect_100_continue_is_refused_before_the_body_when_the_key_is_wr
 async def test_an_upgrade_is_ignored_and_the_request_answered(gateway: Served, protocol: str) -> None:
     """RFC 9110, section 7.8: a server may ignore the wish. Java's client wishes for h2c with every request."""
     async with wire(gateway.port) as connection:
-        await connection.send(get("/health", f"Upgrade: {protocol}", "Connection: Upgrade", "Sec-WebSocket-Version: 13"))
+        await connection.send(
+            get("/health", f"Upgrade: {protocol}", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
+        )
         answer = await connection.answer()
         assert answer.status == 200
         assert answer.all("upgrade") == []

@@ -75,9 +75,7 @@ async def test_stray_line_breaks_do_not_keep_a_connection_open(
         assert await connection.end() == b""
 
 
-async def test_a_body_that_stalls_is_dropped(
-    gateway: Served, monkeypatch: pytest.MonkeyPatch, log: BytesIO
-) -> None:
+async def test_a_body_that_stalls_is_dropped(gateway: Served, monkeypatch: pytest.MonkeyPatch, log: BytesIO) -> None:
     """The request is over for the application too, and is logged as one whose client left."""
     monkeypatch.setattr(protocol, "BODY_TIMEOUT_S", SHORT_S)
     async with wire(gateway.port) as connection:
@@ -99,28 +97,26 @@ async def test_a_body_that_keeps_coming_is_waited_for(gateway: Served, monkeypat
         assert (await connection.answer()).status == 200
 
 
-async def test_a_slow_answer_is_not_cut_by_the_deadlines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once the request is whole, the protocol waits as long as the application works, also with half a request behind."""
+async def test_a_slow_answer_is_not_cut_by_the_deadlines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the request is whole, the protocol waits for the application, also with half a request behind it."""
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.1)
     monkeypatch.setattr(protocol, "BODY_TIMEOUT_S", 0.1)
     async with Upstream() as up:
         up.queue(Script.hold() + Script.text("late"))
-        async with served(create_app(settings_for(tmp_path, upstream_toml(up.base_url)))) as running:
-            async with wire(running.port) as connection:
-                await connection.send(post("/ai/chat", HELLO) + b"GET /hea")
-                await up.wait_for(lambda: up.in_flight)
-                await asyncio.sleep(0.5)
-                up.release.set()
-                answer = await connection.answer()
-                assert b"late" in answer.body
-                assert await connection.end() == b""
+        app = create_app(settings_for(tmp_path, upstream_toml(up.base_url)))
+        async with served(app) as running, wire(running.port) as connection:
+            await connection.send(post("/ai/chat", HELLO) + b"GET /hea")
+            await up.wait_for(lambda: up.in_flight)
+            await asyncio.sleep(0.5)
+            up.release.set()
+            answer = await connection.answer()
+            assert b"late" in answer.body
+            assert await connection.end() == b""
 
 
 @pytest.mark.parametrize("size", [protocol.MAX_HEAD_BYTES + 1, 1 << 20])
 async def test_a_head_of_more_than_64_kib_is_refused(gateway: Served, size: int) -> None:
-    """uvicorn alone would take a head of any size into memory."""
+    """Uvicorn alone would take a head of any size into memory."""
     async with wire(gateway.port) as connection:
         connection.writer.write(get("/health", "X-Large: " + "a" * size))
         assert_canonical_400(await connection.answer())
@@ -168,7 +164,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("data", BROKEN, ids=range(len(BROKEN)))
 async def test_broken_http_gets_the_canonical_400(gateway: Served, data: bytes, log: BytesIO) -> None:
-    """uvicorn's own refusal is plain text without the security headers."""
+    """Uvicorn's own refusal is plain text without the security headers."""
     async with wire(gateway.port) as connection:
         await connection.send(data)
         assert_canonical_400(await connection.answer())

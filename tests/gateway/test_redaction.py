@@ -100,8 +100,8 @@ async def test_a_wrong_key_is_not_written_anywhere(rig: Rig, capfd: pytest.Captu
             method = "GET" if path == "/metrics" else "POST"
             headers = {**HEADERS, "authorization": value}
             responses.append(await client.request(method, path, json={"a": PROMPT}, headers=headers))
-    for path in (f"/keys/{CLIENT_KEY}", f"/{CLIENT_KEY}", f"/v1/{PROVIDER_KEY}/x", f"/api/v1/{CLIENT_KEY}"):
-        responses.append(await client.get(f"{path}?api_key={CANARY}", headers=HEADERS))
+    paths = (f"/keys/{CLIENT_KEY}", f"/{CLIENT_KEY}", f"/v1/{PROVIDER_KEY}/x", f"/api/v1/{CLIENT_KEY}")
+    responses += [await client.get(f"{path}?api_key={CANARY}", headers=HEADERS) for path in paths]
     assert {response.status_code for response in responses} == {401, 404, 410}
     await assert_silent(rig, capfd, *responses)
 
@@ -151,7 +151,7 @@ FAILURES: dict[str, Script] = {
 async def test_what_a_provider_says_of_its_trouble_is_not_passed_on(
     rig: Rig, capfd: pytest.CaptureFixture[str], failure: Script
 ) -> None:
-    """Its error bodies may hold our key, addresses and the prompt. Only what it says of the client's own request is told."""
+    """Its error bodies may hold our key, addresses and the prompt."""
     rig.up.default = failure
     bodies = [{"messages": [{"role": "user", "content": PROMPT}], "stream": stream} for stream in (False, True)]
     client = rig.gateway.client
@@ -172,7 +172,11 @@ async def test_the_status_shows_neither_addresses_nor_keys(rig: Rig, capfd: pyte
 
 async def test_broken_http_is_not_quoted(rig: Rig, capfd: pytest.CaptureFixture[str]) -> None:
     """Not by the protocol and not by the server's own logger."""
-    for data in (f"{PROMPT}\r\n\r\n", f"GET /{CANARY} HTTP/1.1\r\n{CANARY} x: y\r\n\r\n", f"GET /h\xe9{CANARY} HTTP/1.1\r\n\r\n"):
+    for data in (
+        f"{PROMPT}\r\n\r\n",
+        f"GET /{CANARY} HTTP/1.1\r\n{CANARY} x: y\r\n\r\n",
+        f"GET /h\xe9{CANARY} HTTP/1.1\r\n\r\n",
+    ):
         async with wire(rig.gateway.port) as connection:
             await connection.send(data.encode("latin-1"))
             assert CANARY.encode() not in await connection.end()

@@ -86,7 +86,7 @@ async def test_every_answer_has_them_once(
 
 @pytest.mark.parametrize("path", ["/ai/chat", "/api/v2/ai/chat", "/v1/chat/completions"])
 async def test_an_unhandled_exception_is_a_canonical_500(tmp_path: Path, path: str, log: BytesIO) -> None:
-    """Starlette answers such errors outside of its middleware; nothing of the exception's text goes out or is logged."""
+    """Starlette answers such errors outside of its middleware; the exception's text goes nowhere."""
     app = create_app(settings_for(tmp_path), authenticator=BrokenAuthenticator())
     async with asgi_client(app) as client:
         response = await client.post(path, json=HELLO, headers={"authorization": "Bearer canary-of-a-secret-key"})

@@ -96,9 +96,7 @@ def test_the_starter_file_works_when_everything_in_it_is_taken_over(tmp_path: Pa
     """Taking the comment signs away is the documented way to use it."""
     lines = STARTER.read_text(encoding="utf-8").splitlines()
     path = tmp_path / "gateway.toml"
-    path.write_text(
-        "\n".join(line.removeprefix("# ") for line in lines if re.match(r"# (\[|[a-z_]+ = )", line))
-    )
+    path.write_text("\n".join(line.removeprefix("# ") for line in lines if re.match(r"# (\[|[a-z_]+ = )", line)))
     settings = load_settings({"OPENAI_API_KEY": "sk-1"}, path)
     assert list(settings.providers) == ["lmstudio", "openai"]
     assert list(settings.routing.routes) == ["chat"]
@@ -109,9 +107,7 @@ def test_the_documentation_has_every_key_and_no_other() -> None:
     assert set(documented()) == set(ALL_KEYS)
 
 
-@pytest.mark.parametrize(
-    "key", [key for key in KEYS.keys if key.in_environment], ids=lambda key: str(key.dotted)
-)
+@pytest.mark.parametrize("key", [key for key in KEYS.keys if key.in_environment], ids=lambda key: str(key.dotted))
 def test_the_documentation_names_the_variables_of_a_key(key: Any) -> None:
     """Both its own name and the product page's."""
     environment = documented()[key.dotted][0]
@@ -145,10 +141,6 @@ def test_the_documentation_says_which_keys_are_not_in_force_yet() -> None:
 
 def test_the_documentation_lists_every_variable_of_the_product_page() -> None:
     """They are what people know the product by."""
-    table = (
-        DOCS.read_text(encoding="utf-8")
-        .partition("## Variables of the product page")[2]
-        .partition("\n## ")[0]
-    )
+    table = DOCS.read_text(encoding="utf-8").partition("## Variables of the product page")[2].partition("\n## ")[0]
     for name in PAGE_NAMES:
         assert f"`{name}`" in table, name

@@ -140,9 +140,7 @@ def test_only_one_way_to_name_a_credential_may_be_given(tmp_path: Path) -> None:
     assert "hidden" not in line
 
 
-@pytest.mark.parametrize(
-    "written", ["api_key = 'old'", "api_key_env = 'OPENAI_API_KEY'", "api_key_file = '/no'"]
-)
+@pytest.mark.parametrize("written", ["api_key = 'old'", "api_key_env = 'OPENAI_API_KEY'", "api_key_file = '/no'"])
 def test_a_credential_of_the_environment_replaces_the_one_in_the_file(tmp_path: Path, written: str) -> None:
     """Precedence holds for the credential as a whole."""
     settings = load(tmp_path, f"[providers.openai]\n{written}", OPENAI_API_KEY="sk-new")

@@ -83,9 +83,7 @@ def test_without_file_and_environment_the_defaults_of_the_specification_apply(
 
 
 @pytest.mark.parametrize(("variable", "text", "dotted", "expected"), PAGE + PREFIXED)
-def test_a_variable_sets_its_key(
-    tmp_path: Path, variable: str, text: str, dotted: str, expected: object
-) -> None:
+def test_a_variable_sets_its_key(tmp_path: Path, variable: str, text: str, dotted: str, expected: object) -> None:
     """Deployments rely on these names."""
     production = {"API_KEY_ADMIN": GOOD_KEY} if text == "production" else {}
     assert value_of(load(tmp_path, **{variable: text}, **production), dotted) == expected
@@ -204,9 +202,7 @@ def test_the_file_is_the_argument_then_gateway_config_then_the_usual_place(
     assert load_settings(named, Path("argument.toml")).server.port == 3
 
 
-def test_without_arguments_the_process_environment_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_arguments_the_process_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That is how the server starts."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATEWAY_SERVER__PORT", "4321")
@@ -230,9 +226,7 @@ def test_building_the_model_by_hand_reads_nothing_from_the_process(monkeypatch: 
         (b"# " + b"x" * 5_000_000, "larger"),
     ],
 )
-def test_a_file_that_is_not_toml_is_one_problem_that_says_where(
-    tmp_path: Path, content: bytes, reason: str
-) -> None:
+def test_a_file_that_is_not_toml_is_one_problem_that_says_where(tmp_path: Path, content: bytes, reason: str) -> None:
     """Problems that only follow from the missing file would bury the cause."""
     path = tmp_path / "broken.toml"
     path.write_bytes(content)
@@ -281,9 +275,7 @@ def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path: Path) -> None:
         ("[server]\nqqqqqqqq = 1", "server.qqqqqqqq: no such key"),
     ],
 )
-def test_an_unknown_key_stops_the_start_and_the_nearest_is_named(
-    tmp_path: Path, toml: str, expected: str
-) -> None:
+def test_an_unknown_key_stops_the_start_and_the_nearest_is_named(tmp_path: Path, toml: str, expected: str) -> None:
     """A misspelt key that is silently ignored is the worst kind of mistake."""
     assert expected in only_problem(tmp_path, toml)
 

@@ -65,9 +65,16 @@ def test_the_shown_address_is_https(tls_settings: Settings) -> None:
     assert "https://localhost:3000/ai/chat" in announcement(tls_settings)
 
 
-@pytest.mark.parametrize(
-    ("host", "shown"), [("127.0.0.1", "localhost"), ("0.0.0.0", "localhost"), ("::", "localhost"), ("10.0.0.5", "10.0.0.5")]
-)
+HOSTS = {
+    "127.0.0.1": "localhost",
+    "0.0.0.0": "localhost",  # noqa: S104 - shown, not bound.
+    "::": "localhost",
+    "10.0.0.5": "10.0.0.5",
+    "2001:db8::1": "[2001:db8::1]",
+}
+
+
+@pytest.mark.parametrize(("host", "shown"), HOSTS.items())
 def test_the_announcement_names_an_address_that_works(tmp_path: Path, host: str, shown: str) -> None:
     """Nobody can connect to 0.0.0.0. A configured key is not shown."""
     text = announcement(settings_for(tmp_path, ECHO, HOST=host, PORT="8123"))

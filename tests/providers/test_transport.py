@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import httpx
 import pytest
 import trustme
 
@@ -322,3 +323,19 @@ async def test_a_slow_body_is_waited_for(up: Upstream, transport: Transport) -> 
     """Nothing below the router has a read timeout of its own."""
     up.default = Script.steps(Head(content_type=JSON), Sleep(0.3), Body(b'{"choices":[]}'), End())
     assert (await openai(up, transport, timeouts=SHORT).chat_completion(question())).raw == b'{"choices":[]}'
+
+
+async def test_another_transport_of_httpx_can_take_its_place(up: Upstream) -> None:
+    """The interface is httpx's, so the choice of library can change without the adapters."""
+    pool = Transport(transport=httpx.AsyncHTTPTransport())
+    provider = openai(up, pool)
+    assert (await provider.chat_completion(question())).content == "Hello world"
+    assert text_of(await collect(provider)) == "Hello world"
+    assert await provider.get_models() == ["gpt-4", "gpt-3.5-turbo"]
+    up.default = Script.cut_after(1)
+    with pytest.raises(errors.StreamBroken):
+        await collect(provider)
+    await up.refuse_connections()
+    with pytest.raises(errors.ProviderError):
+        await provider.chat_completion(question())
+    await pool.aclose()

@@ -104,6 +104,22 @@ def test_fastest_tries_a_forgotten_target_with_one_request_at_a_time() -> None:
     assert picked["c"] == 1
 
 
+@pytest.mark.parametrize(("age_s", "in_flight", "least", "most"), [(4, 0, 0, 0), (6, 0, 200, 400), (6, 1, 0, 0)])
+def test_fastest_sends_a_small_share_to_a_target_it_has_not_heard_of_lately(
+    age_s: float, in_flight: int, least: int, most: int
+) -> None:
+    """About 3 %, and nothing while a request there is still open: a hundredfold latency takes long to fade."""
+    clock = ManualClock()
+    known, slow, _ = three(clock)
+    slow.streamed.observe(10.0, clock.at)
+    slow.in_flight = in_flight
+    clock.at += age_s
+    known.streamed.observe(0.1, clock.at)
+    chooser = Fastest(random.Random(1))
+    picks = Counter(chooser.pick([known, slow], clock.at).provider.name for _ in range(10_000))
+    assert least <= picks["b"] <= most
+
+
 def test_round_robin_shares_are_even_while_targets_leave_and_return() -> None:
     """Over the time that all were eligible nobody gets more than its share, and a returning one catches nothing up."""
     targets = three(ManualClock())
