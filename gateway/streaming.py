@@ -28,11 +28,8 @@ from gateway.client_watch import ClientWatch, client_connection
 from gateway.context import AIFacts, RequestContext, context_of
 from gateway.errors import GatewayError
 from gateway.json_body import ClientGone
-from gateway.observability.logs import exception_fields, get_logger
 from gateway.tokens import estimated_usage
 from providers.base import Usage
-from providers.errors import ProviderError
-from routing.errors import RoutingError
 from routing.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -51,7 +48,6 @@ T = TypeVar("T")
 Writer = Callable[[bytes], Awaitable[None]]
 PING = b": ping\n\n"
 _TICK_TOLERANCE_S = 0.01
-_EXPECTED = (GatewayError, ProviderError, RoutingError)
 # The gateway drains its streams itself (`gateway/drain.py`); sse-starlette would cut them at the first signal.
 AppStatus.enable_automatic_graceful_drain = False
 
@@ -268,8 +264,6 @@ class ClientStream:
     def _told(self, error: Exception, *, committed: bool) -> GatewayError:
         told = client_error(error, committed=committed)
         self.context.error_code = told.code
-        if not isinstance(error, _EXPECTED):
-            get_logger().error("provider_raised", request_id=self.context.request_id, **exception_fields(error))
         return told
 
     def _account(self) -> None:

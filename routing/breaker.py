@@ -84,7 +84,12 @@ class Breaker:
             self._early_probe_spent = False
 
     def record_success(self) -> None:
-        """Count a good call; closes the breaker if it was open."""
+        """Count a good call; as the probe's, it closes the breaker.
+
+        A call that was under way when the breaker opened says nothing about what made it open.
+        """
+        if self._open_until is not None and not self._probing:
+            return
         if self._failures_in_a_row:
             self._failures_in_a_row = 0
             self._failing_callers.clear()

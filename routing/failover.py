@@ -35,6 +35,9 @@ class Observer(Protocol):
     def attempt(self, target: Target, outcome: str) -> None:
         """One attempt ended: `ok`, `cancelled` or the name of an error type."""
 
+    def surprised(self, target: Target, error: BaseException) -> None:
+        """An adapter raised something that is no `ProviderError`, which is most likely a bug of its own."""
+
     def retried(self, target: Target) -> None:
         """The same target is asked again."""
 
@@ -99,8 +102,7 @@ class Failover:
             try:
                 result = await attempt(target)
             except Exception as exc:
-                self._observer.attempt(target, type(exc).__name__)
-                record_failure(target, exc, self.caller)
+                record_failure(target, exc, self.caller, self._observer)
                 raise
             record_success(target)
             return result
@@ -189,8 +191,11 @@ def record_success(target: Target) -> None:
     target.provider.breaker.record_success()
 
 
-def record_failure(target: Target, error: BaseException, caller: str) -> None:
-    """Tell both breakers of a target what its failure says about it."""
+def record_failure(target: Target, error: BaseException, caller: str, observer: Observer) -> None:
+    """Tell the observer of a failed attempt, and both breakers of its target what it says about it."""
+    observer.attempt(target, type(error).__name__)
+    if not isinstance(error, errors.ProviderError):
+        observer.surprised(target, error)
     verdict = verdict_for(error)
     _signal(target.breaker, verdict.target, caller)
     _signal(target.provider.breaker, verdict.provider, caller)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 CHECK_EVERY_S = 15.0
 DISCOVER_EVERY_S = 60.0
 CHECK_TIMEOUT_S = 15.0
+LOOK_FOR_NEW_EVERY_S = 1.0
 JITTER = 0.2
 
 
@@ -50,10 +51,15 @@ class HealthMonitor:
                 await asyncio.wait(late)
 
     async def run(self) -> None:
-        """Check every provider on its own schedule until cancelled."""
+        """Check every provider on its own schedule until cancelled; those that are registered later join."""
+        watched: set[ProviderState] = set()
         async with asyncio.TaskGroup() as group:
-            for state in self._states():
-                group.create_task(self._watch(state))
+            while True:
+                for state in self._states():
+                    if state not in watched:
+                        watched.add(state)
+                        group.create_task(self._watch(state))
+                await asyncio.sleep(LOOK_FOR_NEW_EVERY_S)
 
     def _states(self) -> list[ProviderState]:
         return list(self._router.providers.values())
@@ -64,6 +70,8 @@ class HealthMonitor:
         delay_s = 0.0 if state.healthy is None else self._check_every_s * self._rng.random()
         while True:
             await asyncio.sleep(delay_s)
+            if self._router.providers.get(state.name) is not state:
+                return  # Another provider took its name.
             await self._check(state, discover=rounds % self._rounds_per_discovery == 0 or not state.models)
             rounds += 1
             delay_s = self._check_every_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
@@ -79,10 +87,12 @@ class HealthMonitor:
         except Exception as exc:  # noqa: BLE001 - an adapter of any make must not end the monitor.
             error = exc
         state.healthy = healthy
-        if healthy:
-            if state.breaker.is_closed or state.breaker.may_probe():
-                state.breaker.record_success()
-        else:
+        if not healthy:
             state.breaker.record_failure(None)
+        elif state.breaker.is_closed:
+            state.breaker.record_success()
+        elif state.breaker.may_probe():
+            state.breaker.start_probe()
+            state.breaker.record_success()
         if not healthy or error is not None:
             self._on_failure(state.name, error)

@@ -26,6 +26,9 @@ class _Deaf:
     def attempt(self, target: Target, outcome: str) -> None:
         """Ignore it."""
 
+    def surprised(self, target: Target, error: BaseException) -> None:
+        """Ignore it."""
+
     def retried(self, target: Target) -> None:
         """Ignore it."""
 

@@ -100,8 +100,7 @@ class StreamCall:
             try:
                 await self._pump(opened)
             except Exception as exc:
-                self._observer.attempt(opened.target, type(exc).__name__)
-                record_failure(opened.target, exc, self._failover.caller)
+                record_failure(opened.target, exc, self._failover.caller, self._observer)
                 raise
             except BaseException:
                 self._observer.attempt(opened.target, "cancelled")

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.observability.logs import exception_fields, get_logger
 from gateway.version import VERSION
 
 if TYPE_CHECKING:
@@ -208,6 +209,10 @@ class Metrics:
         children[1].inc(usage.completion_tokens)
         if ttft_s is not None:
             children[2].observe(ttft_s)
+
+    def surprised(self, target: Target, error: BaseException) -> None:
+        """Log what an adapter raised unplanned; the attempt itself is counted under the exception's type."""
+        get_logger().error("provider_raised", provider=target.provider.name, **exception_fields(error))
 
     def retried(self, target: Target) -> None:
         """Count a repeated attempt."""

@@ -25,9 +25,7 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """Return what ENV sets."""
-        settings = [
-            part for name, argument in self.instructions if name == "ENV" for part in shlex.split(argument)
-        ]
+        settings = [part for name, argument in self.instructions if name == "ENV" for part in shlex.split(argument)]
         return dict(setting.split("=", 1) for setting in settings)
 
     def command(self) -> list[str]:

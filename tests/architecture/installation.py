@@ -68,9 +68,7 @@ def install(root: Path) -> Installation:
     """Build the project's wheel and install it with its locked requirements below `root`."""
     root.chmod(0o755)
     python, environment = _interpreter_for_everyone(root)
-    _run(
-        str(python), "-m", "venv", "--without-pip", str(root / "opt/venv"), env={**os.environ, **environment}
-    )
+    _run(str(python), "-m", "venv", "--without-pip", str(root / "opt/venv"), env={**os.environ, **environment})
     installation = Installation(root, build_wheel(REPOSITORY, root / "dist"), environment)
     requirements = str(REPOSITORY / "requirements.lock")
     installation.pip("install", "-qq", "--require-hashes", "--only-binary", ":all:", "-r", requirements)
@@ -163,9 +161,7 @@ def _interpreter_for_everyone(root: Path) -> tuple[Path, dict[str, str]]:
     name = f"python{sysconfig.get_python_version()}"
     prefix = Path(sys.base_prefix)
     python = (prefix / "bin" / name).resolve()
-    if os.geteuid() != 0 or (
-        _is_open_to_everyone(python) and _is_open_to_everyone(Path(os.__file__).resolve())
-    ):
+    if os.geteuid() != 0 or (_is_open_to_everyone(python) and _is_open_to_everyone(Path(os.__file__).resolve())):
         return python, {}
     home = root / "usr"
     shutil.copytree(

@@ -57,9 +57,7 @@ def test_console_script_says_the_version_of_the_package(installation: Installati
     done = installation.run("lunarbit", "version")
     assert done.returncode == 0, done.stderr
     assert VERSION in done.stdout
-    metadata = installation.run(
-        "python", "-c", "import importlib.metadata as m; print(m.version('lunarbit-gateway'))"
-    )
+    metadata = installation.run("python", "-c", "import importlib.metadata as m; print(m.version('lunarbit-gateway'))")
     assert metadata.stdout.strip() == VERSION
 
 

@@ -33,10 +33,7 @@ LEFT_BY_RUNS = {
 }
 # Written in pieces, so that this file passes its own test.
 FORBIDDEN_NAMES = [
-    *(
-        ".".join(host)
-        for host in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"))
-    ),
+    *(".".join(host) for host in (("pypi", "org"), ("pythonhosted", "org"), ("npmjs", "org"), ("npmjs", "com"))),
     *(".".join(host) for host in (("crates", "io"), ("proxy", "golang", "org"), ("deb", "debian", "org"))),
     *(f"/{folder}/" for folder in ("work", "root", "home")),
 ]
@@ -46,9 +43,7 @@ def committed_files() -> Iterator[Path]:
     """Yield every file that is or would be committed: by git, or without what runs leave behind."""
     git = shutil.which("git")
     listing = ["ls-files", "--cached", "--others", "--exclude-standard"]
-    done = git and subprocess.run(
-        [git, *listing], cwd=REPOSITORY, capture_output=True, text=True, check=False
-    )
+    done = git and subprocess.run([git, *listing], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done and done.returncode == 0:
         names = done.stdout.splitlines()
         yield from (REPOSITORY / name for name in names if (REPOSITORY / name).is_file())
@@ -98,8 +93,7 @@ def test_every_declared_dependency_is_locked() -> None:
     """A dependency that was added without scripts/lock would be missing on a fresh machine."""
     names = {key.split(" ")[0] for key in locked("requirements.lock")}
     declared = {
-        re.split(r"[\[<>=~! ;]", text)[0].lower().replace("_", "-")
-        for text in PROJECT["project"]["dependencies"]
+        re.split(r"[\[<>=~! ;]", text)[0].lower().replace("_", "-") for text in PROJECT["project"]["dependencies"]
     }
     assert declared <= names
 
@@ -107,9 +101,7 @@ def test_every_declared_dependency_is_locked() -> None:
 def test_build_back_end_is_the_locked_one() -> None:
     """The back end runs code at build time, so it is as locked as the rest."""
     (requirement,) = PROJECT["build-system"]["requires"]
-    assert requirement in [
-        f"{name}=={version}" for name, version in locked("requirements-build.lock").items()
-    ]
+    assert requirement in [f"{name}=={version}" for name, version in locked("requirements-build.lock").items()]
     assert requirement in PROJECT["dependency-groups"]["build"]
 
 
@@ -142,8 +134,7 @@ def test_functions_stay_under_60_lines() -> None:
         f"{path}:{node.lineno} {node.name}"
         for path, tree in modules()
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or 0) - node.lineno >= 59
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno >= 59
     ]
     assert too_long == []
 
@@ -232,6 +223,4 @@ def _lint(code: str, name: str) -> str:
         name,
         "-",
     ]
-    return subprocess.run(
-        command, cwd=REPOSITORY, input=code, capture_output=True, text=True, check=False
-    ).stdout
+    return subprocess.run(command, cwd=REPOSITORY, input=code, capture_output=True, text=True, check=False).stdout

@@ -99,12 +99,17 @@ class Notes:
 
     def __init__(self) -> None:
         self.attempts: list[tuple[str, str]] = []
+        self.surprises: list[tuple[str, str]] = []
         self.retries: list[str] = []
         self.failovers: list[tuple[str, str]] = []
 
     def attempt(self, target: Target, outcome: str) -> None:
         """Note how an attempt ended."""
         self.attempts.append((target.provider.name, outcome))
+
+    def surprised(self, target: Target, error: BaseException) -> None:
+        """Note what an adapter raised unplanned."""
+        self.surprises.append((target.provider.name, type(error).__name__))
 
     def retried(self, target: Target) -> None:
         """Note a retry."""

@@ -10,7 +10,6 @@ import pytest
 
 from providers import errors
 from routing.health import CHECK_TIMEOUT_S, HealthMonitor
-from routing.router import ModelRouter
 from tests.routing.fakes import FOREVER, Fake, Setup, state_of
 from tests.routing.virtual_time import in_virtual_time, now
 
@@ -100,11 +99,28 @@ async def test_the_first_round_does_not_wait_for_the_slow() -> None:
 
 
 @in_virtual_time
-async def test_a_monitor_without_providers_has_nothing_to_do() -> None:
-    """An embedding application may register none."""
-    monitor = HealthMonitor(ModelRouter(), lambda *_: None)
-    await monitor.first_round(1)
-    await monitor.run()
+async def test_a_provider_that_is_registered_later_is_checked_too() -> None:
+    """An embedding application may start with none and learn of them while it runs."""
+    setup = Watched()
+    late = Patient()
+    async with setup.running():
+        await asyncio.sleep(30)
+        setup.router.register_provider("late", late)
+        await asyncio.sleep(2)
+    assert setup.state("late").healthy is True
+    assert [entry.id for entry in setup.router.models()] == ["m"]
+
+
+@in_virtual_time
+async def test_a_provider_whose_name_was_taken_over_is_not_checked_any_more() -> None:
+    """Its answers would be taken for those of the one that has the name now."""
+    first, second = Patient(), Patient()
+    setup = Watched(first)
+    async with setup.running():
+        setup.router.register_provider("a", second)
+        await asyncio.sleep(100)
+    assert len(first.checked_at) == 0
+    assert len(second.checked_at) > 1
 
 
 @in_virtual_time
