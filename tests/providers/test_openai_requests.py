@@ -233,3 +233,17 @@ def test_the_key_does_not_show_in_a_repr() -> None:
     assert KEY not in repr(config)
     assert "secret-header" not in repr(config)
     assert json.dumps(config.name) == '"a"'
+
+
+@pytest.mark.parametrize(
+    ("listed", "first"),
+    [(["text-embedding-3-small", "gpt-4"], "gpt-4"), (["dall-e-3", "whisper-1", "o3"], "o3"), (["tts-1"], "tts-1")],
+)
+async def test_models_that_cannot_chat_are_listed_last(
+    up: Upstream, transport: Transport, listed: list[str], first: str
+) -> None:
+    """A client that names no model gets the first one."""
+    up.models = listed
+    models = await openai(up, transport).get_models()
+    assert models[0] == first
+    assert sorted(models) == sorted(listed)

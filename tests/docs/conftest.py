@@ -1,0 +1,30 @@
+"""One gateway for all documents, as `scripts/serve` starts it on a machine without any configuration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.architecture.installation import ADMIN_KEY, REPOSITORY, Running, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def documented_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Yield a gateway in development mode with the built-in echo provider and the key of the tests."""
+    folder = tmp_path_factory.mktemp("documented")
+    environment = {
+        "PATH": os.defpath,
+        "PYTHONPATH": str(REPOSITORY),
+        "APP_ENV": "development",
+        "API_KEY_ADMIN": ADMIN_KEY,
+        "GATEWAY_DATA_DIR": str(folder / "data"),
+    }
+    command = (sys.executable, "-m", "gateway", "serve")
+    with running(command, environment, cwd=folder, log=folder / "log") as gateway:
+        yield gateway
