@@ -58,7 +58,8 @@ def error_object(error: GatewayError, surface: Surface, request_id: str, docs_ur
             }
         }
     if surface == "anthropic":
-        kind = error.vendor_type or _ANTHROPIC_TYPES.get(error.status, "api_error")
+        by_class = "api_error" if error.status >= 500 else "invalid_request_error"
+        kind = error.vendor_type or _ANTHROPIC_TYPES.get(error.status, by_class)
         body = {"type": kind, "message": error.message}
         return {"type": "error", "error": body, "request_id": request_id}
     return {

@@ -85,18 +85,23 @@ class Wiring:
             stack.push_async_callback(self.transport.aclose)
             stack.push_async_callback(self.state.router.aclose)
             await self._monitor.first_round(FIRST_ROUND_S)
-            for work in (self._monitor.run(), self._measure_lag()):
+            for work in (self._monitor.run(), self._keep_gauges()):
                 task = asyncio.create_task(work)
                 stack.push_async_callback(_stop, task)
             yield
 
-    async def _measure_lag(self) -> None:
-        """Note how much later than planned this task wakes up, which is how long every other one may have waited."""
+    async def _keep_gauges(self) -> None:
+        """Set what is not counted but looked at, twice a second, so that the gauges of every worker are fresh.
+
+        How much later than planned this task wakes up is how long every other one may have waited.
+        """
         loop = asyncio.get_running_loop()
+        metrics, providers = self.state.metrics, self.state.router.providers
         while True:
             planned = loop.time() + LAG_EVERY_S
             await asyncio.sleep(LAG_EVERY_S)
-            self.state.metrics.loop_lag.observe(max(0.0, loop.time() - planned))
+            metrics.loop_lag.observe(max(0.0, loop.time() - planned))
+            metrics.show_providers(list(providers.values()))
 
 
 def register(router: ModelRouter, config: ProviderConfig, transport: Transport, *, auto: bool = False) -> None:

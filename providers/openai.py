@@ -201,8 +201,6 @@ class OpenAIProvider(AIProvider):
         options = self.config.options_for(request.model)
         fields = dict(request.fields)
         fields["model"] = msgspec.Raw(msgspec.json.encode(request.model))
-        for name in options.omit_params:
-            fields.pop(name, None)
         if options.max_tokens_field != "max_tokens" and "max_tokens" in fields:
             fields[options.max_tokens_field] = fields.pop("max_tokens")
         if stream:
@@ -210,6 +208,8 @@ class OpenAIProvider(AIProvider):
             fields["stream_options"] = _with_usage(fields.get("stream_options"))
         else:
             fields.pop("stream_options", None)
+        for name in options.omit_params:
+            fields.pop(name, None)
         return fields
 
 

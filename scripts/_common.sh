@@ -54,7 +54,7 @@ require_packages() {
   local line=("${sudo[@]}" apt-get install -y --no-install-recommends "${packages[@]}")
   if (( ! INSTALL )); then
     {
-      echo "Missing: ${packages[*]}. (Python 3.11 or newer with venv is needed, and the tests need promtool.)"
+      echo "Missing: ${packages[*]}. (Python 3.11 or newer with venv is needed, and the tests need promtool and curl.)"
       printf 'Install with\n\n    %s\n\nor run this command again with --install.\n' "${line[*]}"
     } >&2
     exit 1

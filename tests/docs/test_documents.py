@@ -1,0 +1,212 @@
+"""Every example of the documents works as it stands, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.settings import load_settings
+from tests.architecture.installation import ADMIN_KEY, REPOSITORY, Running
+from tests.docs.blocks import Block, anchors, blocks, links, relative
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.docs.blocks import Link
+
+LIMIT_S = 60.0
+KEY_NAMES = ("YOUR_ADMIN_KEY", "YOUR_API_KEY", "YOUR_KEY", "your_api_key_here")
+KEY_VARIABLES = ("API_KEY_ADMIN", "API_KEY", "ADMIN_KEY", "LUNARBIT_API_KEY", "LUNARBIT_KEY", "KEY")
+SHELL = ("bash", "sh")
+# Why a block in one of these languages is only shown.
+SHOWN_ONLY = {
+    "text": "output, pictures, and what its document says cannot run here",
+    "js": "it is for a browser",
+    "promql": "no Prometheus is at hand",
+    "yaml": "for programs that are not at hand",
+}
+RUN = (*SHELL, "python", "toml", "json")
+# Why a command inside a shell block is left out when the rest of the block runs.
+NOT_RUN_HERE = {
+    "docker": "no container engine is at hand",
+    "systemctl": "no service manager is at hand",
+    "sudo": "a test changes nothing about its machine",
+    "apt-get": "a test changes nothing about its machine",
+    "pip": "a test installs nothing into its own environment",
+    "kill": "the process belongs to whoever reads the document",
+    "export": "the values are the reader's own",
+    "lunarbit serve": "it would not end; every other block runs against one that serves",
+}
+# Codes of errors that blame the request, which an example shows only where its document speaks of them.
+BLAMING = re.compile(
+    r'"code": ?"(INVALID_REQUEST|UNAUTHORIZED|FORBIDDEN|NOT_FOUND|MODEL_NOT_FOUND|METHOD_NOT_ALLOWED|'
+    r'UNSUPPORTED_MEDIA_TYPE|PAYLOAD_TOO_LARGE|invalid_api_key|model_not_found|not_found|unsupported_media_type)"'
+)
+# What differs from run to run.
+_VARYING = (
+    (re.compile(r"req_[0-9a-f]+"), "req_ID"),
+    (re.compile(r'"(processing_time_ms|latency_ms|created)": ?[\d.]+'), r'"\1":0'),
+    (re.compile(r'"timestamp": ?"[^"]+"'), '"timestamp":""'),
+    (re.compile(r"(?im)^date: .*$"), "date:"),
+)
+
+EXAMPLES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
+DOCUMENTS = [*EXAMPLES, REPOSITORY / "CHANGELOG.md", REPOSITORY / "benchmarks/README.md"]
+BLOCKS = [block for document in EXAMPLES for block in blocks(document)]
+LINKS = [link for document in DOCUMENTS for link in links(document)]
+
+
+def every(*languages: str) -> pytest.MarkDecorator:
+    """Run a test for each block in one of the languages, named by its place."""
+    chosen = [block for block in BLOCKS if block.language in languages]
+    return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
+
+
+def with_gateway(text: str, gateway: Running) -> str:
+    """Put the address of a gateway that runs and its key into an example."""
+    text = re.sub(r"http://(localhost|127\.0\.0\.1):3000\b", gateway.url, text)
+    text = re.sub(r"\b(localhost|127\.0\.0\.1):3000\b", gateway.url.removeprefix("http://"), text)
+    for name in KEY_NAMES:
+        text = re.sub(rf"\b{name}\b", ADMIN_KEY, text)
+    return text
+
+
+def run(command: Sequence[str], gateway: Running, folder: Path) -> str:
+    """Run an example in an empty folder and return what it printed; it has to end with 0 and in time."""
+    environment = {
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(REPOSITORY),
+        "GATEWAY_DATA_DIR": str(folder / "data"),
+        **dict.fromkeys(KEY_VARIABLES, ADMIN_KEY),
+        "OPENAI_BASE_URL": f"{gateway.url}/v1",
+        "OPENAI_API_KEY": ADMIN_KEY,
+    }
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def alike(text: str) -> str:
+    """Return output without what differs from run to run."""
+    for pattern, stand_in in _VARYING:
+        text = pattern.sub(stand_in, text)
+    return text.strip()
+
+
+def commands(text: str) -> Iterator[str]:
+    """Yield the commands of a shell block: lines, with those that continue them."""
+    whole = ""
+    for line in text.splitlines():
+        whole += line + "\n"
+        if not line.endswith("\\"):
+            yield whole
+            whole = ""
+    yield whole
+
+
+def only_checked(command: str) -> bool:
+    """Return whether a command is left out here; a program of the repository has to exist and be executable."""
+    bare = re.sub(r"^\s*(\w+=\S*\s+)*", "", command).split("#")[0].strip()
+    program = bare.split()[0] if bare else ""
+    if program.startswith(("scripts/", "./scripts/", ".ci/")):
+        assert os.access(REPOSITORY / program, os.X_OK), f"{program} is not a program of the repository"
+        return True
+    # Programs of the environment would run the tests from within a test, or serve for ever.
+    if program.startswith(".venv/bin/"):
+        return True
+    return any(bare == name or bare.startswith(f"{name} ") for name in NOT_RUN_HERE)
+
+
+def test_every_block_names_a_language_that_is_run_or_known_not_to_be() -> None:
+    """A block without a language would never run, and nobody would see that its example is out of date."""
+    known = {*RUN, *SHOWN_ONLY}
+    unknown = [f"{block.name} ({block.language or 'none'})" for block in BLOCKS if block.language not in known]
+    assert unknown == [], "fence what cannot run as text"
+
+
+@every(*SHELL)
+def test_a_shell_example_works(block: Block, documented_gateway: Running, tmp_path: Path) -> None:
+    """People paste these lines; what they print stands below them where it is shown."""
+    rest = "".join(command for command in commands(block.text) if not only_checked(command))
+    text = "\n".join(line for line in rest.splitlines() if line.strip() and not line.lstrip().startswith("#"))
+    if not text:
+        return
+    missing = [name for name in ("curl", "jq") if re.search(rf"\b{name}\b", text) and not shutil.which(name)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)}: not on this machine")
+    script = "set -euo pipefail\n" + with_gateway(text, documented_gateway) + "\n"
+    printed = run(("bash", "-c", script), documented_gateway, tmp_path)
+    document = block.document.read_text(encoding="utf-8")
+    blamed = [code for code in BLAMING.findall(printed) if code not in document]
+    assert blamed == [], printed
+    if block.output is not None:
+        assert alike(printed) == alike(with_gateway(block.output, documented_gateway))
+
+
+@every("python")
+def test_a_python_example_works(block: Block, documented_gateway: Running, tmp_path: Path) -> None:
+    """Each one runs by itself, in a process of its own, as it does for whoever copies it."""
+    program = tmp_path / "example.py"
+    program.write_text(with_gateway(block.text, documented_gateway), encoding="utf-8")
+    printed = run((sys.executable, str(program)), documented_gateway, tmp_path)
+    if block.output is not None:
+        assert alike(printed) == alike(with_gateway(block.output, documented_gateway))
+
+
+@every("toml")
+def test_a_toml_example_is_a_configuration(block: Block, tmp_path: Path) -> None:
+    """A key that was renamed would otherwise live on in the documents and stop somebody's start."""
+    parsed = tomllib.loads(block.text)
+    if {"project", "build-system"} & parsed.keys():
+        return
+    existing = tmp_path / "secret"
+    existing.write_text("a-secret-of-the-tests", encoding="utf-8")
+    text = re.sub(r'(?m)^(\s*\w+_(?:file|cert|key)\s*=\s*)"/[^"]*"', rf'\1"{existing}"', block.text)
+    path = tmp_path / "gateway.toml"
+    path.write_text(text, encoding="utf-8")
+    # A part of a file may refer to the two providers that every page takes for granted, and to variables.
+    environ = dict.fromkeys(re.findall(r'api_key_env\s*=\s*"(\w+)"', text), "sk-of-the-tests")
+    environ |= {"OPENAI_API_KEY": "sk-of-the-tests", "LMSTUDIO_ENABLED": "true", "API_KEY_ADMIN": ADMIN_KEY}
+    load_settings(environ, path)
+
+
+@every("json")
+def test_a_json_example_is_json(block: Block) -> None:
+    """One document, or one a line as in a log."""
+    try:
+        json.loads(block.text)
+    except ValueError:
+        for line in block.text.splitlines():
+            if line.strip():
+                json.loads(line)
+
+
+@pytest.mark.parametrize("link", LINKS, ids=[link.name for link in LINKS])
+def test_a_link_leads_somewhere(link: Link) -> None:
+    """Also to the heading: a renamed one breaks links in documents that nobody has touched."""
+    path, _, anchor = link.target.partition("#")
+    target = (link.document.parent / path).resolve() if path else link.document
+    assert target.is_relative_to(REPOSITORY), "the link leaves the repository"
+    assert target.exists(), f"{path} does not exist"
+    if anchor and target.suffix == ".md":
+        assert anchor in anchors(target), f"{relative(target)} has no such heading"
