@@ -192,3 +192,13 @@ async def test_serve_in_production_without_an_admin_key_does_not_start(tmp_path:
     assert code == 2
     assert "API_KEY_ADMIN" in err
     assert "secrets.token_urlsafe" in err
+
+
+async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """A traceback would leave the newcomer guessing which of the paths was meant."""
+    taken = tmp_path / "taken"
+    taken.write_text("not a folder", encoding="utf-8")
+    code, out, err = await lunarbit(tmp_path, "serve", GATEWAY_DATA_DIR=str(taken), PORT=str(free_port()))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"data.dir (GATEWAY_DATA_DIR) is '{taken}'")
+    assert "Traceback" not in err
