@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
+    from starlette.types import Scope, Send
 
     from gateway.auth.principal import Principal
 
@@ -36,7 +36,8 @@ class AIFacts:
 class RequestContext:
     """One request: its id, clock, route, caller and outcome.
 
-    `started` is of `time.perf_counter`, in seconds. `headers` has the last value of each header, by lower-case name,
+    `started` is of `time.perf_counter`, in seconds. `send` is the server's own, without the layers around the endpoint,
+    for the pieces of a body that follow its head. `headers` has the last value of each header, by lower-case name,
     for the few that are looked up on every request.
     """
 
@@ -53,11 +54,13 @@ class RequestContext:
         "request_id",
         "response_started",
         "route",
+        "send",
         "started",
         "status",
     )
 
-    def __init__(self, scope: Scope, docs_url: str, client_ip: str) -> None:
+    def __init__(self, scope: Scope, send: Send, docs_url: str, client_ip: str) -> None:
+        self.send = send
         self.docs_url = docs_url
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.request_id = request_id_from(self.headers.get(b"x-request-id"))

@@ -148,6 +148,17 @@ class StreamEvent(msgspec.Struct, kw_only=True, gc=False):
         )
 
 
+# What a stream yields: a content delta, an event, or several events that arrived together and go out together.
+StreamItem = str | StreamEvent | list[StreamEvent]
+
+
+def events_of(item: StreamItem) -> list[StreamEvent]:
+    """Return the events that one item of a stream stands for."""
+    if isinstance(item, list):
+        return item
+    return [StreamEvent(content=item) if isinstance(item, str) else item]
+
+
 class CompletionResponse(msgspec.Struct, kw_only=True):
     """A whole answer. `raw` is the provider's own JSON body when it spoke the OpenAI dialect, else None."""
 
@@ -169,8 +180,10 @@ class AIProvider(ABC):
     """
 
     @abstractmethod
-    def stream_completion(self, request: CompletionRequest) -> AsyncIterator[str | StreamEvent]:
+    def stream_completion(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         """Answer `request` piece by piece: an async generator of `str` (a content delta) or `StreamEvent`.
+
+        An adapter that reads several events at once may yield them as one list; they then go out in one write.
 
         A generator that simply ends has given a whole answer with finish reason `stop`. One that finds its upstream cut
         off raises `providers.errors.StreamBroken`.
@@ -182,16 +195,14 @@ class AIProvider(ABC):
         answer = CompletionResponse(model=request.model)
         stream = self.stream_completion(request)
         async with aclosing(stream) as events:  # type: ignore[type-var]
-            async for event in events:
-                if isinstance(event, str):
-                    text.append(event)
-                    continue
-                text.append(event.content)
-                answer.finish_reason = event.finish_reason or answer.finish_reason
-                answer.usage = event.usage or answer.usage
-                answer.model = event.model or answer.model
-                if event.tool_calls:
-                    answer.tool_calls = [*(answer.tool_calls or []), *event.tool_calls]
+            async for item in events:
+                for event in events_of(item):
+                    text.append(event.content)
+                    answer.finish_reason = event.finish_reason or answer.finish_reason
+                    answer.usage = event.usage or answer.usage
+                    answer.model = event.model or answer.model
+                    if event.tool_calls:
+                        answer.tool_calls = [*(answer.tool_calls or []), *event.tool_calls]
         answer.content = "".join(text)
         return answer
 

@@ -27,7 +27,7 @@ from providers.transport import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from providers.config import ProviderConfig
 
@@ -107,7 +107,7 @@ class OpenAIProvider(AIProvider):
         answer.headers = _downstream_headers(response.headers)
         return answer
 
-    async def stream_completion(self, request: CompletionRequest) -> AsyncIterator[StreamEvent]:
+    async def stream_completion(self, request: CompletionRequest) -> AsyncIterator[StreamEvent | list[StreamEvent]]:
         """Ask for a streamed answer; raises types of `providers.errors`, `StreamBroken` when it ends too early."""
         answer = _StreamedAnswer(choices=request.get("n", 1))
         response = await self._open(request, stream=True)
@@ -115,13 +115,15 @@ class OpenAIProvider(AIProvider):
             yield StreamEvent(headers=_downstream_headers(response.headers))
             with Reading():
                 async for data in body_of(response):
-                    for event in answer.events(data):
-                        yield event
+                    batch = answer.events(data)
+                    if batch:
+                        yield batch
                     if answer.done:
-                        await read_to_end(response)
-                        return
-            for event in answer.end():
-                yield event
+                        break
+            rest = answer.end()
+            if rest:
+                yield rest
+            await read_to_end(response)
         except errors.StreamBroken:
             # A reset after the finish reason took nothing away: the answer is whole.
             if not answer.finished:
@@ -278,6 +280,7 @@ class _StreamedAnswer:
         self._reader = SSEReader()
         self._open_choices = choices if isinstance(choices, int) and choices > 0 else 1
         self._content_seen = False
+        self._failure: errors.ProviderError | None = None
         self.done = False
 
     @property
@@ -285,29 +288,45 @@ class _StreamedAnswer:
         """Whether every choice has its finish reason."""
         return self._open_choices <= 0
 
-    def events(self, data: bytes) -> Iterator[StreamEvent]:
-        """Yield the events that `data` completes. Raises typed errors for broken or refused ones, in their turn."""
-        try:
-            arrived = self._reader.feed(data)
-        except EventTooLarge as exc:
-            raise errors.UnreadableAnswer(str(exc)) from exc
-        return self._read(arrived)
+    def events(self, data: bytes) -> list[StreamEvent]:
+        """Return the events that `data` completes. Raises typed errors for broken or refused ones.
 
-    def end(self) -> Iterator[StreamEvent]:
-        """Yield what was still open at the end of the body; raises `StreamBroken` if the answer is not whole."""
-        yield from self._read(self._reader.flush())
+        If whole events came before the error in the same read, they are returned, and `end` raises the error.
+        """
+        batch: list[StreamEvent] = []
+        try:
+            self._read(self._reader.feed(data), batch)
+        except EventTooLarge as exc:
+            self._fail(errors.UnreadableAnswer(str(exc)), batch)
+        except errors.ProviderError as exc:
+            self._fail(exc, batch)
+        return batch
+
+    def end(self) -> list[StreamEvent]:
+        """Return what was still open at the end of the body; raises `StreamBroken` if the answer is not whole."""
+        if self._failure is not None:
+            raise self._failure
+        batch: list[StreamEvent] = []
+        self._read(self._reader.flush(), batch)
         if not (self.done or self.finished):
             msg = "the stream ended without a finish reason"
             raise errors.StreamBroken(msg)
+        return batch
 
-    def _read(self, arrived: list[ServerSentEvent]) -> Iterator[StreamEvent]:
+    def _fail(self, error: errors.ProviderError, batch: list[StreamEvent]) -> None:
+        if not batch:
+            raise error
+        self._failure = error
+        self.done = True
+
+    def _read(self, arrived: list[ServerSentEvent], batch: list[StreamEvent]) -> None:
         for _, data in arrived:
             if data.startswith(_DONE):
                 self.done = True
                 return
             event = self._read_one(data)
             if event is not None:
-                yield event
+                batch.append(event)
 
     def _read_one(self, data: bytes) -> StreamEvent | None:
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 
 from providers import errors
-from providers.base import StreamEvent
+from providers.base import StreamEvent, StreamItem, events_of
 from routing.failover import record_failure
 from routing.mailbox import Mailbox
 from routing.watchdog import Watchdog
@@ -29,7 +29,7 @@ AFTER_FINISH_S = 1.0
 
 class _Opened(NamedTuple):
     target: Target
-    stream: AsyncIterator[str | StreamEvent]
+    stream: AsyncIterator[StreamItem]
     first: list[StreamEvent]
     deadline: float
     ended: bool
@@ -55,7 +55,7 @@ class StreamCall:
         self.finish_reason: str | None = None
         self.content_chars = 0
         self._closing = False
-        self._write: Callable[[StreamEvent], Awaitable[None]] | None = None
+        self._write: Callable[[list[StreamEvent]], Awaitable[None]] | None = None
         self._task = asyncio.get_running_loop().create_task(self._own(), name="upstream-call")
 
     @property
@@ -70,8 +70,8 @@ class StreamCall:
         """
         return await self.mailbox.take()
 
-    def hand_over(self, write: Callable[[StreamEvent], Awaitable[None]]) -> None:
-        """From now on have the owner task give each event to `write`, which spares it the way through the mailbox.
+    def hand_over(self, write: Callable[[list[StreamEvent]], Awaitable[None]]) -> None:
+        """From now on have the owner task give events to `write`, which spares them the way through the mailbox.
 
         To be called when the mailbox is empty. The end of the call, and what ends it, still come by `take`. `write`
         does not raise; while it waits for a slow client, the provider is not taken to be stalled.
@@ -131,9 +131,9 @@ class StreamCall:
             with Watchdog(deadline, _total_timed_out) as dog:
                 dog.limit(provider.timeouts.first_token_s, _first_token_timed_out)
                 async for item in stream:
-                    event = StreamEvent(content=item) if isinstance(item, str) else item
-                    first.append(event)
-                    if event.commits:
+                    events = events_of(item)
+                    first += events
+                    if any(event.commits for event in events):
                         ended = False
                         break
                     _check_beginning(first)
@@ -169,16 +169,18 @@ class StreamCall:
             idle_s = min(idle_s, AFTER_FINISH_S)
         dog.limit(idle_s, _stalled)
         async for item in opened.stream:
-            event = StreamEvent(content=item) if isinstance(item, str) else item
+            events = events_of(item)
             # A slow client is not a stalled provider: the wait for room does not count.
             dog.rest()
             if self._write is None:
-                self._put(event)
+                for event in events:
+                    self._put(event)
                 if mailbox.is_full:
                     await mailbox.room()
             else:
-                self._note(event)
-                await self._write(event)
+                for event in events:
+                    self._note(event)
+                await self._write(events)
             dog.touch()
             if self.finish_reason is not None and idle_s > AFTER_FINISH_S and self._is_whole():
                 idle_s = AFTER_FINISH_S
@@ -204,7 +206,7 @@ def _size(event: StreamEvent) -> int:
     return len(event.raw) if event.raw is not None else len(event.content)
 
 
-async def _close(stream: AsyncIterator[str | StreamEvent]) -> None:
+async def _close(stream: AsyncIterator[StreamItem]) -> None:
     """Close a provider's generator, which closes its upstream, even while being cancelled.
 
     What it raises is dropped: it would take the place of the answer, the error or the cancellation that ended the call.

@@ -42,7 +42,7 @@ class RequestContextMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext(scope, self._docs_url, self._client_address(scope))
+        context = RequestContext(scope, send, self._docs_url, self._client_address(scope))
         scope[CONTEXT_KEY] = context
         own_headers = [*SECURITY_HEADERS, (b"x-request-id", context.request_id.encode())]
 

@@ -188,12 +188,13 @@ class Metrics:
             child = self._attempts_of[key] = self.attempts.labels(*key)
         child.inc()
 
-    def gap(self, provider: str, seconds: float) -> None:
-        """Take in the time between two writes of one stream."""
+    def gaps(self, provider: str, seconds: list[float]) -> None:
+        """Take in times between two writes of one stream."""
         child = self._gap_of.get(provider)
         if child is None:
             child = self._gap_of[provider] = self.chunk_gap.labels(provider)
-        child.observe(seconds)
+        for gap in seconds:
+            child.observe(gap)
 
     def answered(self, target: Target, usage: Usage, ttft_s: float | None) -> None:
         """Count the tokens of an answer and, for a streamed one, its time to first token in seconds.

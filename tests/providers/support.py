@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
-from providers.base import AIProvider, CompletionRequest, StreamEvent
+from providers.base import AIProvider, CompletionRequest, StreamEvent, StreamItem, events_of
 from providers.config import ProviderConfig
 from providers.openai import OpenAIProvider
 
@@ -33,9 +33,9 @@ def openai(up: Upstream, transport: Transport, **settings: Any) -> OpenAIProvide
 
 async def collect(provider: AIProvider, request: CompletionRequest | None = None) -> list[StreamEvent]:
     """Return every event of a streamed answer."""
-    stream = cast("AsyncGenerator[StreamEvent]", provider.stream_completion(request or question()))
-    async with aclosing(stream) as events:
-        return [event async for event in events]
+    stream = cast("AsyncGenerator[StreamItem]", provider.stream_completion(request or question()))
+    async with aclosing(stream) as items:
+        return [event async for item in items for event in events_of(item)]
 
 
 def text_of(events: list[StreamEvent]) -> str:

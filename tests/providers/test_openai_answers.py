@@ -7,7 +7,7 @@ import json
 import pytest
 
 from providers import errors
-from providers.base import StreamEvent
+from providers.base import StreamEvent, events_of
 from providers.transport import Transport
 from tests.providers.support import KEY, collect, openai, question, text_of
 from tests.upstream import Script, Upstream, chunk
@@ -47,8 +47,8 @@ async def read_until_broken(up: Upstream, transport: Transport, kind: type[Excep
     events: list[StreamEvent] = []
 
     async def read() -> None:
-        async for one in openai(up, transport).stream_completion(question()):
-            events.append(one)  # noqa: PERF401 - what came before the error is wanted.
+        async for item in openai(up, transport).stream_completion(question()):
+            events.extend(events_of(item))
 
     with pytest.raises(kind) as raised:
         await read()

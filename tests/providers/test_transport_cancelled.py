@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from providers import errors
-from providers.base import StreamEvent
+from providers.base import StreamItem, events_of
 from providers.openai import OpenAIProvider
 from providers.transport import Transport
 from tests.providers.support import collect, openai, question
@@ -105,9 +105,9 @@ async def test_a_stream_that_is_left_half_read_closes_its_connection(up: Upstrea
     """Closing the generator is how the router stops; the rest of the answer must not meet the next request."""
     provider = openai(up, transport)
     up.queue(Script.text("left", 4, hold_after=1))
-    stream = cast("AsyncGenerator[StreamEvent]", provider.stream_completion(question()))
-    async for event in stream:
-        if event.content:
+    stream = cast("AsyncGenerator[StreamItem]", provider.stream_completion(question()))
+    async for item in stream:
+        if any(event.content for event in events_of(item)):
             break
     await stream.aclose()
     await up.chat_requests[0].disconnected.wait()

@@ -23,14 +23,14 @@ class Written:
         self.pause_s = pause_s
         self.interrupted = 0
 
-    async def __call__(self, event: StreamEvent) -> None:
-        """Take one event."""
+    async def __call__(self, events: list[StreamEvent]) -> None:
+        """Take what arrived together."""
         try:
             await asyncio.sleep(self.pause_s)
         except asyncio.CancelledError:
             self.interrupted += 1
             raise
-        self.text.append(event.content)
+        self.text.append("".join(event.content for event in events))
 
 
 @in_virtual_time
