@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.settings import Settings
 
@@ -74,6 +74,8 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
+        if scope["type"] == "lifespan":
+            send = _without_traceback(send)
         await self._app(scope, receive, send)
 
     def begin_drain(self) -> None:
@@ -112,6 +114,17 @@ class _GoneV1:
 
 
 _v1 = _GoneV1()
+
+
+def _without_traceback(send: Send) -> Send:
+    """Leave of Starlette's report about a failed start only its last line, which names what is wrong."""
+
+    async def send_short(message: Message) -> None:
+        if message["type"].endswith(".failed"):
+            message["message"] = message.get("message", "").strip().rpartition("\n")[2]
+        await send(message)
+
+    return send_short
 
 
 def _lifespan(wiring: Wiring) -> Any:

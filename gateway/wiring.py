@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.auth.bootstrap import BootstrapAuthenticator
@@ -74,7 +75,8 @@ class Wiring:
             disabled_providers=tuple(name for name, entry in settings.providers.items() if not entry.enabled),
         )
         intervals = {} if check_every_s is None else {"check_every_s": check_every_s, "discover_every_s": check_every_s}
-        self._monitor = HealthMonitor(router, _log_health, **intervals)
+        guessed = frozenset(name for name, entry in router.providers.items() if entry.auto)
+        self._monitor = HealthMonitor(router, partial(_log_health, guessed), **intervals)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -178,7 +180,9 @@ def _routes(settings: Settings) -> dict[str, Route]:
     return routes
 
 
-def _log_health(provider: str, error: Exception | None) -> None:
+def _log_health(guessed: frozenset[str], provider: str, error: Exception | None) -> None:
+    if provider in guessed:
+        return  # Nobody said that there is one.
     fields = {} if error is None else exception_fields(error)
     get_logger().warning("provider_unhealthy", provider=provider, **fields)
 
