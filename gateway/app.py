@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-_INTERNAL = "Something went wrong inside the gateway; the request id leads to the log"
 USE_AI = Permission.USE_AI
 
 # Every route: method, path, endpoint, and what it takes to pass. All of them answer at the root and under /api/v2.
@@ -142,7 +141,7 @@ async def _gateway_error(request: Request, error: GatewayError) -> Response:
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:
     """Answer what Starlette itself raises: only 404, since every route does its own methods."""
-    told: GatewayError = InternalError(_INTERNAL)
+    told: GatewayError = InternalError()
     if error.status_code == NotFound.status:
         # The path is not repeated: it may be long, and some clients put their key there.
         told = NotFound("There is nothing at this path")
@@ -150,7 +149,7 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
 
 
 async def _unhandled(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the outermost layer logs it.
-    return error_response(InternalError(_INTERNAL), context_of(request.scope))
+    return error_response(InternalError(), context_of(request.scope))
 
 
 async def _client_gone(request: Request, error: Exception) -> ASGIApp:  # noqa: ARG001 - there is nothing in it.

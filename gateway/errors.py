@@ -254,7 +254,12 @@ class ProviderRateLimited(RetryLater, ServerError):
 
 
 class InternalError(ServerError):
-    """500: a fault of the gateway itself."""
+    """500: a fault of the gateway itself; its message does not say which."""
+
+    def __init__(
+        self, message: str = "Something went wrong inside the gateway; the request id leads to the log", **more: Any
+    ) -> None:
+        super().__init__(message, **more)
 
 
 class ProviderFailed(ServerError):

@@ -6,11 +6,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from providers import errors
 from routing.failover import Failover, Observer
 from routing.plan import ModelEntry, Plan, Planner, Route
 from routing.retry import RetryBudget
-from routing.stream import StreamCall
+from routing.stream import StreamCall, total_timed_out
 from routing.targets import ProviderState, Target
 from routing.watchdog import Watchdog
 
@@ -111,7 +110,7 @@ class ModelRouter:
         async def attempt(target: Target) -> CompletionResponse:
             limit = asyncio.get_running_loop().time() + target.provider.timeouts.total_s
             started = time.perf_counter()
-            with Watchdog(min(deadline, limit), _total_timed_out):
+            with Watchdog(min(deadline, limit), total_timed_out):
                 answer = await target.provider.provider.chat_completion(request.for_model(target.model))
             target.whole.observe(time.perf_counter() - started, self._clock())
             self._observer.attempt(target, "ok")
@@ -136,7 +135,3 @@ class ModelRouter:
         deadline = asyncio.get_running_loop().time() + longest_s
         failover = Failover(plan, caller=caller, deadline=deadline, budget=self._budget, observer=self._observer)
         return failover, deadline
-
-
-def _total_timed_out() -> errors.ProviderError:
-    return errors.TotalTimedOut("the answer was not whole in time")

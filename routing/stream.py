@@ -128,7 +128,7 @@ class StreamCall:
         first: list[StreamEvent] = []
         ended = True
         try:
-            with Watchdog(deadline, _total_timed_out) as dog:
+            with Watchdog(deadline, total_timed_out) as dog:
                 dog.limit(provider.timeouts.first_token_s, _first_token_timed_out)
                 async for item in stream:
                     events = events_of(item)
@@ -154,7 +154,7 @@ class StreamCall:
             self._put(StreamEvent(finish_reason="stop"))
             return
         try:
-            with Watchdog(opened.deadline, _total_timed_out) as dog:
+            with Watchdog(opened.deadline, total_timed_out) as dog:
                 await self._pump_rest(opened, dog)
         except errors.StreamStalled:
             if not self._is_whole():
@@ -227,7 +227,8 @@ def _first_token_timed_out() -> errors.ProviderError:
     return errors.FirstTokenTimedOut("no content in time")
 
 
-def _total_timed_out() -> errors.ProviderError:
+def total_timed_out() -> errors.ProviderError:
+    """Return the error of a call that ran into its deadline."""
     return errors.TotalTimedOut("the answer was not whole in time")
 
 

@@ -24,7 +24,6 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"strict-transport-security", b"max-age=31536000; includeSubDomains"),
     (b"content-security-policy", b"default-src 'self'"),
 ]
-_INTERNAL_MESSAGE = "Something went wrong inside the gateway; the request id leads to the log"
 
 
 class RequestContextMiddleware:
@@ -59,7 +58,7 @@ class RequestContextMiddleware:
         except Exception as exc:  # noqa: BLE001 - this is the last net, and it logs.
             self._log.error("unhandled_exception", request_id=context.request_id, **exception_fields(exc))
             if not context.response_started:
-                await error_response(InternalError(_INTERNAL_MESSAGE), context)(scope, receive, send_with_headers)
+                await error_response(InternalError(), context)(scope, receive, send_with_headers)
         finally:
             self._metrics.in_flight.dec()
             self._finish(context)
