@@ -1,6 +1,7 @@
 # Build:  docker build -t lunarbit-gateway .
 # Run:    docker run --read-only --cap-drop ALL --security-opt no-new-privileges -p 3000:3000 -v lunarbit:/data \
-#             -e API_KEY_ADMIN="$(openssl rand -hex 24)" lunarbit-gateway
+#             -e API_KEY_ADMIN=... -e KEY_PEPPER=... lunarbit-gateway
+# Make both once with `openssl rand -hex 24` and keep them: under another pepper no stored key works any more.
 # With `server.tls_cert` set, give the container a health check of its own: the one below speaks plain HTTP.
 
 FROM python:3.11.14-slim-bookworm AS build

@@ -169,12 +169,17 @@ def write_json(report: Report, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
-def write_readme(text: str, path: Path) -> None:
+def heading() -> str:
+    """Return when and on which machine a run was made, as one line."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}. {machine()}."
+
+
+def write_readme(text: str, path: Path, begin: str = BEGIN, end: str = END) -> None:
     """Put the table between the marks of the README."""
     readme = path.read_text()
-    head, found, rest = readme.partition(BEGIN)
-    _, found_end, tail = rest.partition(END)
+    head, found, rest = readme.partition(begin)
+    _, found_end, tail = rest.partition(end)
     if not (found and found_end):
         sys.stderr.write(f"{path} has no place for the results\n")
         return
-    path.write_text(f"{head}{BEGIN}\n{text}{END}{tail}")
+    path.write_text(f"{head}{begin}\n{text}{end}{tail}")

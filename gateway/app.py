@@ -6,23 +6,23 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from gateway.auth.principal import Permission
 from gateway.client_address import ClientAddress
 from gateway.context import context_of
-from gateway.endpoints import ai, health, openai
+from gateway.endpoints import ai, audit, health, keys, openai, usage
 from gateway.error_bodies import API_PREFIX, error_response
 from gateway.errors import ApiVersionGone, GatewayError, InternalError, NotFound
 from gateway.json_body import ClientGone
 from gateway.middleware.context import RequestContextMiddleware
 from gateway.middleware.cors import CORS
-from gateway.middleware.guard import GuardedRoute, Row
+from gateway.middleware.guard import GuardedRoute, Row, UnknownPath
 from gateway.wiring import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -30,18 +30,27 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-USE_AI = Permission.USE_AI
+CREATE_KEYS, REVOKE_KEYS, USE_AI = Permission.CREATE_KEYS, Permission.REVOKE_KEYS, Permission.USE_AI
+READ_AUDIT, READ_USAGE = Permission.READ_AUDIT, Permission.READ_USAGE
 
 # Every route: method, path, endpoint, and what it takes to pass. All of them answer at the root and under /api/v2.
 ROUTES: tuple[Row, ...] = (
-    Row("POST", "/v1/chat/completions", openai.chat_completions, USE_AI, "max_ai_body_bytes"),
-    Row("POST", "/ai/chat", ai.chat, USE_AI, "max_ai_body_bytes"),
+    Row("POST", "/v1/chat/completions", openai.chat_completions, USE_AI, "ai", "max_ai_body_bytes"),
+    Row("POST", "/ai/chat", ai.chat, USE_AI, "ai", "max_ai_body_bytes"),
     Row("GET", "/v1/models", openai.models, USE_AI),
     Row("GET", "/ai/status", ai.status, "public"),
-    Row("GET", "/health", health.health, "public"),
-    Row("GET", "/health/live", health.live, "public"),
-    Row("GET", "/health/ready", health.ready, "public"),
-    Row("GET", "/metrics", health.metrics, "metrics"),
+    Row("POST", "/admin/keys", keys.create, CREATE_KEYS),
+    Row("GET", "/admin/keys", keys.page, (CREATE_KEYS, REVOKE_KEYS)),
+    Row("GET", "/admin/keys/stats", keys.stats, (CREATE_KEYS, REVOKE_KEYS)),
+    Row("PATCH", "/admin/keys/{name}", keys.change, CREATE_KEYS),
+    Row("DELETE", "/admin/keys/{name}", keys.revoke, REVOKE_KEYS),
+    Row("POST", "/admin/keys/{name}/rotate", keys.rotate, CREATE_KEYS),
+    Row("GET", "/admin/usage", usage.report, READ_USAGE),
+    Row("GET", "/admin/audit", audit.audit, READ_AUDIT),
+    Row("GET", "/health", health.health, "public", "free"),
+    Row("GET", "/health/live", health.live, "public", "free"),
+    Row("GET", "/health/ready", health.ready, "public", "free"),
+    Row("GET", "/metrics", health.metrics, "metrics", "free"),
     Row("GET", "/", health.index, "public"),
 )
 
@@ -50,23 +59,23 @@ class Gateway:
     """The ASGI application. `begin_drain` is for the server that stops; `state` holds the parts, for tests."""
 
     def __init__(self, settings: Settings, **overrides: Any) -> None:
-        wiring = Wiring(settings, **overrides)
+        self._wiring = wiring = Wiring(settings, **overrides)
         self.state = wiring.state
         handlers: dict[Any, Any] = {
             GatewayError: _gateway_error,
-            HTTPException: _http_exception,
             ClientGone: _client_gone,
             Exception: _unhandled,
         }
-        starlette = Starlette(routes=_routes(ROUTES), exception_handlers=handlers, lifespan=_lifespan(wiring))
+        starlette = Starlette(routes=_routes(ROUTES), exception_handlers=handlers, lifespan=_lifespan(self))
         starlette.router.redirect_slashes = False
+        starlette.router.default = _unknown
         starlette.state.gateway = wiring.state
         inner: ASGIApp = starlette
         if settings.server.cors_origins:
             inner = CORS(inner, settings.server.cors_origins)
         self._app = RequestContextMiddleware(
             inner,
-            metrics=wiring.state.metrics,
+            accounts=wiring.state.accounts,
             docs_url=settings.server.docs_url,
             client_address=ClientAddress(settings.server.trusted_proxies),
         )
@@ -76,6 +85,10 @@ class Gateway:
         if scope["type"] == "lifespan":
             send = _without_traceback(send)
         await self._app(scope, receive, send)
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Open the database and do the background work until the context is left, as the server's lifespan does."""
+        return self._wiring.running()
 
     def begin_drain(self) -> None:
         """Turn not ready and give open calls `drain_s` to end; must run in the event loop."""
@@ -99,20 +112,19 @@ def _routes(rows: tuple[Row, ...]) -> list[BaseRoute]:
     gone = [Route("/api/v1", _v1), Route("/api/v1/{rest:path}", _v1)]
     # The prefix without a slash is what clients have as their base URL.
     bare = Route(API_PREFIX, GuardedRoute("/", by_path["/"]))
-    return [*table, bare, Mount(API_PREFIX, app=Router(table, redirect_slashes=False)), *gone]
+    prefixed = Router(table, redirect_slashes=False, default=_unknown)
+    return [*table, bare, Mount(API_PREFIX, app=prefixed), *gone]
 
 
-class _GoneV1:
-    """Answers for API v1, whatever the method."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        context_of(scope).route = "/api/v1"
-        msg = "API v1 is gone; use /api/v2"
-        details = {"migration": "https://docs.lunarbit.dev/migration-from-v1", "base_path": API_PREFIX}
-        raise ApiVersionGone(msg, details=details)
+def _api_v1_is_gone() -> GatewayError:
+    msg = "API v1 is gone; use /api/v2"
+    details = {"migration": "https://docs.lunarbit.dev/migration-from-v1", "base_path": API_PREFIX}
+    return ApiVersionGone(msg, details=details)
 
 
-_v1 = _GoneV1()
+_v1 = UnknownPath("/api/v1", _api_v1_is_gone)
+# The path is not repeated: it may be long, and some clients put their key there.
+_unknown = UnknownPath(None, lambda: NotFound("There is nothing at this path"))
 
 
 def _without_traceback(send: Send) -> Send:
@@ -126,10 +138,10 @@ def _without_traceback(send: Send) -> Send:
     return send_short
 
 
-def _lifespan(wiring: Wiring) -> Any:
+def _lifespan(gateway: Gateway) -> Any:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with wiring.running():
+        async with gateway.running():
             yield
 
     return lifespan
@@ -137,15 +149,6 @@ def _lifespan(wiring: Wiring) -> Any:
 
 async def _gateway_error(request: Request, error: GatewayError) -> Response:
     return error_response(error, context_of(request.scope))
-
-
-async def _http_exception(request: Request, error: HTTPException) -> Response:
-    """Answer what Starlette itself raises: only 404, since every route does its own methods."""
-    told: GatewayError = InternalError()
-    if error.status_code == NotFound.status:
-        # The path is not repeated: it may be long, and some clients put their key there.
-        told = NotFound("There is nothing at this path")
-    return error_response(told, context_of(request.scope))
 
 
 async def _unhandled(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the outermost layer logs it.

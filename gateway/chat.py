@@ -6,19 +6,22 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.call_errors import client_error
-from gateway.context import context_of
+from gateway.context import NO_USAGE, context_of
 from gateway.json_body import ClientGone, check_media_type, read_body
 from gateway.state import state_of
-from gateway.streaming import ClientStream, Codec, StreamFacts, account, run_whole
+from gateway.streaming import ClientStream, Codec, StreamFacts, run_whole
 from gateway.tokens import estimated_usage
-from providers.base import Usage
+from routing.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from providers.base import CompletionRequest, CompletionResponse
-    from routing.router import Answer
+    from gateway.context import RequestContext
+    from gateway.state import GatewayState
+    from providers.base import CompletionRequest, CompletionResponse, Usage
+    from routing.plan import Plan
     from routing.targets import Target
+    from routing.whole import Answer
 
 STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 # What of a client's headers goes upstream: nothing that identifies it to anybody else, least of all its key.
@@ -38,19 +41,22 @@ async def answer_whole(request: Request, model: str | None, completion: Completi
     Raises `GatewayError`s, and `ClientGone` when nobody waits any more.
     """
     state, context = state_of(request), context_of(request.scope)
-    state.drain.check()
-    _address(completion, request)
-    caller = context.principal.name if context.principal else ""
+    plan = _prepare(request, state, model, completion)
+    allowance = await state.allowances.begin(context.principal, completion)
+    call = state.router.whole_call(plan, completion, caller=_caller(context))
+    target, usage = None, NO_USAGE
     try:
-        plan = state.router.plan(model)
-        call = state.router.complete(plan, completion, caller=caller)
-        answer = await run_whole(call, request.scope, request.receive, state.drain)
+        answer = await run_whole(call.run(), request.scope, request.receive, state.drain)
+        usage = answer.response.usage or estimated_usage(completion, len(answer.response.content))
+        target = answer.target
     except ClientGone:
         raise
     except Exception as exc:
         raise client_error(exc) from exc
-    usage = answer.response.usage or estimated_usage(completion, len(answer.response.content))
-    account(context, state.metrics, answer.target, answer.attempts, usage, None)
+    finally:
+        state.accounts.answered(context, target, call.attempts, usage, None)
+        if allowance is not None and context.ai is not None:
+            await allowance.settle(usage.total_tokens, context.ai.cost_nano)
     return answer, usage
 
 
@@ -62,32 +68,41 @@ async def begin_stream(
     Raises `GatewayError`s for a failure before anything was sent, and `ClientGone`.
     """
     state, context = state_of(request), context_of(request.scope)
-    state.drain.check()
-    _address(completion, request)
-    caller = context.principal.name if context.principal else ""
+    plan = _prepare(request, state, model, completion)
+    allowance = await state.allowances.begin(context.principal, completion)
+    call = state.router.open_stream(plan, completion, caller=_caller(context))
+    stream = ClientStream(
+        call,
+        codec,
+        StreamFacts(call, completion),
+        scope=request.scope,
+        receive=request.receive,
+        state=state,
+        allowance=allowance,
+    )
     try:
-        plan = state.router.plan(model)
-        call = state.router.open_stream(plan, completion, caller=caller)
-        stream = ClientStream(
-            call,
-            codec,
-            StreamFacts(call, completion),
-            scope=request.scope,
-            receive=request.receive,
-            drain=state.drain,
-            metrics=state.metrics,
-            ping_s=state.settings.stream.ping_s,
-        )
-        try:
-            await stream.begin()
-        except BaseException:
-            await stream.aclose()
+        await stream.begin()
+    except BaseException as exc:
+        await stream.aclose()
+        if isinstance(exc, ClientGone) or not isinstance(exc, Exception):
             raise
-    except ClientGone:
-        raise
-    except Exception as exc:
         raise client_error(exc) from exc
     return stream
+
+
+def _prepare(request: Request, state: GatewayState, model: str | None, completion: CompletionRequest) -> Plan:
+    """Return who may answer. Raises `ShuttingDown` and `UnknownModel`."""
+    state.drain.check()
+    _address(completion, request)
+    principal = context_of(request.scope).principal
+    try:
+        return state.router.plan(model, principal.allowed_models if principal is not None else None)
+    except ModelNotFound as exc:
+        raise client_error(exc) from exc
+
+
+def _caller(context: RequestContext) -> str:
+    return context.principal.name if context.principal is not None else ""
 
 
 def answer_headers(target: Target, attempts: int, response: CompletionResponse | None = None) -> dict[str, str]:

@@ -7,6 +7,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from providers.base import Usage
+
 if TYPE_CHECKING:
     from starlette.types import Scope, Send
 
@@ -14,23 +16,24 @@ if TYPE_CHECKING:
 
 CONTEXT_KEY = "lunarbit"
 CLIENT_GONE = 499
+NO_USAGE = Usage()
 
 _ids = random.Random()  # noqa: S311 - seeded by the system; an id is no secret, and urandom costs a system call.
 _USABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
 class AIFacts:
-    """What the access log and the metrics say about one AI request."""
+    """What the access log, the metrics and the ledger say about one AI request. `cost_nano` is None without a price."""
 
-    __slots__ = ("attempts", "completion_tokens", "model", "prompt_tokens", "provider", "ttft_s")
+    __slots__ = ("attempts", "cost_nano", "model", "provider", "ttft_s", "usage")
 
     def __init__(self) -> None:
         self.provider: str | None = None
         self.model: str | None = None
         self.attempts = 0
         self.ttft_s: float | None = None
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
+        self.usage = NO_USAGE
+        self.cost_nano: int | None = None
 
 
 class RequestContext:
@@ -38,7 +41,7 @@ class RequestContext:
 
     `started` is of `time.perf_counter`, in seconds. `send` is the server's own, without the layers around the endpoint,
     for the pieces of a body that follow its head. `headers` has the last value of each header, by lower-case name,
-    for the few that are looked up on every request.
+    for the few that are looked up on every request. `limit_headers` say how the answer stands to the caller's limits.
     """
 
     __slots__ = (
@@ -48,6 +51,7 @@ class RequestContext:
         "docs_url",
         "error_code",
         "headers",
+        "limit_headers",
         "method",
         "path",
         "principal",
@@ -75,12 +79,18 @@ class RequestContext:
         self.error_code: str | None = None
         self.ai: AIFacts | None = None
         self.client_gone = False
+        self.limit_headers: list[tuple[bytes, bytes]] = []
 
 
 def context_of(scope: Scope) -> RequestContext:
     """Return the context that the middleware put into `scope`."""
     context: RequestContext = scope[CONTEXT_KEY]
     return context
+
+
+def key_id_of(context: RequestContext) -> str:
+    """Return the id of the caller's key; empty for a caller without one."""
+    return context.principal.id if context.principal is not None else ""
 
 
 def new_request_id() -> str:

@@ -18,6 +18,10 @@ _MAX_LISTED = 100
 _MAX_NAME_CHARS = 200
 
 
+class CannotStart(Exception):
+    """The gateway cannot start as it is set up. Not for clients: the text is for the operator, and holds no secret."""
+
+
 class GatewayError(Exception):
     """An error with a code and a status. `message` is for people, `details` for programs; both go to the client.
 

@@ -89,6 +89,8 @@ def run(settings: Settings, *, reload: bool = False) -> None:
 
 
 def _run_processes(settings: Settings, *, reload: bool) -> None:
+    # Workers that cannot be made would be started again and again; what is wrong is better said here, once.
+    create_app(settings)
     config = _config(settings, "gateway.server:worker_app", reload=reload)
     sockets = [config.bind_socket()]
     print(announcement(settings), file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from gateway.dev_key import DataFolderUnusable
+from gateway.errors import CannotStart
 from gateway.settings import SettingsError, load_settings
 from gateway.settings.keys import CONFIG_VARIABLE
 from providers.registry import ProviderSetupError
@@ -24,6 +24,6 @@ def serve(config: Path | None = None, *, reload: bool = False) -> None:
         from gateway.server import run
 
         run(settings, reload=reload)
-    except (SettingsError, ProviderSetupError, DataFolderUnusable) as exc:
+    except (SettingsError, ProviderSetupError, CannotStart) as exc:
         print(exc, file=sys.stderr)
         sys.exit(EXIT_BAD_SETTINGS)

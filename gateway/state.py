@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Protocol, cast
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from gateway.accounting import Accounts
+    from gateway.allowance import Allowances
+    from gateway.audit.entry import AuditLog
     from gateway.auth.principal import Authenticator
+    from gateway.auth.service import KeyService
     from gateway.drain import Drain
+    from gateway.limits.windows import Limiter, LimitPolicy
     from gateway.observability.metrics import Metrics
     from gateway.settings import Settings
+    from gateway.usage.prices import Prices
+    from gateway.usage.report import UsageReader
     from routing.router import ModelRouter
 
 
@@ -32,6 +39,14 @@ class GatewayState:
     router: ModelRouter
     metrics: Metrics
     authenticator: Authenticator
+    keys: KeyService
+    limiter: Limiter
+    limit_policy: LimitPolicy
+    allowances: Allowances
+    accounts: Accounts
+    prices: Prices
+    usage: UsageReader
+    audit: AuditLog
     database: Database
     drain: Drain
     disabled_providers: tuple[str, ...] = ()

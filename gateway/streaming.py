@@ -25,11 +25,10 @@ from sse_starlette.sse import AppStatus, SendTimeoutError
 
 from gateway.call_errors import client_error
 from gateway.client_watch import ClientWatch, client_connection
-from gateway.context import AIFacts, RequestContext, context_of
+from gateway.context import NO_USAGE, context_of, key_id_of
 from gateway.errors import GatewayError
 from gateway.json_body import ClientGone
 from gateway.tokens import estimated_usage
-from providers.base import Usage
 from routing.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -37,11 +36,11 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from gateway.allowance import Allowance
     from gateway.drain import Drain
-    from gateway.observability.metrics import Metrics
-    from providers.base import CompletionRequest, StreamEvent
+    from gateway.state import GatewayState
+    from providers.base import CompletionRequest, StreamEvent, Usage
     from routing.stream import StreamCall
-    from routing.targets import Target
 
 T = TypeVar("T")
 
@@ -110,7 +109,7 @@ class Codec(Protocol):
 class ClientStream:
     """A streamed call and the client that it is for. `begin` it, send its `frames`, always `aclose` it.
 
-    `ping_s` is the silence after which a comment goes out, also before the first token.
+    After `ping_s` of silence a comment goes out, also before the first token.
     """
 
     def __init__(
@@ -121,17 +120,17 @@ class ClientStream:
         *,
         scope: Scope,
         receive: Receive,
-        drain: Drain,
-        metrics: Metrics,
-        ping_s: float,
+        state: GatewayState,
+        allowance: Allowance | None,
     ) -> None:
         self.facts = facts
         self.call = call
         self.context = context_of(scope)
         self._codec = codec
-        self._drain = drain
-        self._metrics = metrics
-        self._ping_s = ping_s
+        self._drain = state.drain
+        self._accounts = state.accounts
+        self._allowance = allowance
+        self._ping_s = state.settings.stream.ping_s
         self._ping_due = False
         self._begun = False
         self._accounted = False
@@ -142,10 +141,10 @@ class ClientStream:
         self._writing_since: float | None = None
         self._send_timeout_s = math.inf
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(ping_s, self._tick)
+        self._timer = self._loop.call_later(self._ping_s, self._tick)
         self._gone = asyncio.Event()
         self._watch = ClientWatch(scope, receive, self._client_gone)
-        drain.add(call.mailbox.interrupt)
+        self._drain.add(call.mailbox.interrupt, key_id_of(self.context))
 
     async def begin(self) -> None:
         """Wait for the first content, or for `ping_s` of silence, after which the answer begins with a comment.
@@ -184,6 +183,8 @@ class ClientStream:
             # Nothing may follow the last event, so the owner task must not be writing any more.
             await self.call.aclose()
             last = self._codec.error(self._told(exc, committed=self._begun), self.facts)
+        # Who has seen the end may ask again at once, and must find what this call had reserved.
+        await self._settle()
         yield last
         # The client has its answer: that the server now reports the request's end as a disconnect means nothing.
         self._watch.stop()
@@ -193,6 +194,8 @@ class ClientStream:
         if batch is None:
             due, self._ping_due = self._ping_due, False
             return PING if due else b""
+        if self._allowance is not None:
+            self._allowance.note(self.call.content_chars, self.call.mailbox.interrupt)
         frame = self._codec.events(batch, self.facts)
         if self._begun:
             return frame
@@ -210,6 +213,8 @@ class ClientStream:
         self._tick()
 
     async def _write_events(self, events: list[StreamEvent]) -> None:
+        if self._allowance is not None:
+            self._allowance.note(self.call.content_chars, self.call.mailbox.interrupt)
         frame = self._codec.events(events, self.facts)
         if not frame or self._write is None:
             return
@@ -230,9 +235,7 @@ class ClientStream:
         try:
             await self.call.aclose()
         finally:
-            if not self._accounted:
-                self._accounted = True
-                self._account()
+            await self._settle()
 
     async def gone(self) -> None:
         """Wait until the client has left."""
@@ -250,7 +253,7 @@ class ClientStream:
         """Hand the gaps to the metrics many at a time, which costs a chunk less than one by one."""
         gaps, self._gaps = self._gaps, []
         if self.call.target is not None:
-            self._metrics.gaps(self.call.target.provider.name, gaps)
+            self._accounts.metrics.gaps(self.call.target.provider.name, gaps)
 
     def _tick(self) -> None:
         """Look whether a comment is due or a write takes too long. The timer runs on, so that no event costs one."""
@@ -276,11 +279,17 @@ class ClientStream:
         self.context.error_code = told.code
         return told
 
-    def _account(self) -> None:
+    async def _settle(self) -> None:
+        """Account for what was received, once."""
+        if self._accounted:
+            return
+        self._accounted = True
         self._count_gaps()
         call = self.call
-        usage = self.facts.usage if call.target is not None else Usage()
-        account(self.context, self._metrics, call.target, call.attempts, usage, call.ttft_s)
+        usage = self.facts.usage if call.target is not None else NO_USAGE
+        self._accounts.answered(self.context, call.target, call.attempts, usage, call.ttft_s)
+        if self._allowance is not None and self.context.ai is not None:
+            await self._allowance.settle(usage.total_tokens, self.context.ai.cost_nano)
 
 
 class PassThroughResponse:
@@ -345,25 +354,6 @@ class ChatEventResponse(EventSourceResponse):
             await self._stream.aclose()
 
 
-def account(
-    context: RequestContext,
-    metrics: Metrics,
-    target: Target | None,
-    attempts: int,
-    usage: Usage,
-    ttft_s: float | None,
-) -> None:
-    """Put what an AI request came to into its log line and the metrics. The one place where usage is recorded."""
-    facts = context.ai = AIFacts()
-    facts.attempts = attempts
-    facts.ttft_s = ttft_s
-    if target is None:
-        return
-    facts.provider, facts.model = target.provider.name, target.model
-    facts.prompt_tokens, facts.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-    metrics.answered(target, usage, ttft_s)
-
-
 def hang_up(scope: Scope) -> None:
     """Drop the connection of a client that stopped reading; closing it in order would wait for that client."""
     context_of(scope).client_gone = True
@@ -385,7 +375,7 @@ async def run_whole(call: Coroutine[Any, Any, T], scope: Scope, receive: Receive
             dog.bark(ClientGone())
 
         watch = ClientWatch(scope, receive, gone)
-        drain.add(dog.bark)
+        drain.add(dog.bark, key_id_of(context_of(scope)))
         try:
             return await call
         finally:

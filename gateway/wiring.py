@@ -6,15 +6,23 @@ import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from gateway.auth.bootstrap import BootstrapAuthenticator
+from gateway import upkeep
+from gateway.accounting import Accounts
+from gateway.allowance import Allowances
+from gateway.auth.authenticator import KeyAuthenticator
+from gateway.auth.bootstrap import bootstrap_keys
 from gateway.dev_key import development_admin_key
 from gateway.drain import Drain
+from gateway.errors import KeyRevoked
+from gateway.limits.memory import MemoryCounters, MemoryLimiter
+from gateway.limits.windows import LimitPolicy
 from gateway.observability.logs import exception_fields, get_logger
 from gateway.observability.metrics import Metrics
 from gateway.state import GatewayState
-from gateway.storage.sqlite import SQLiteDatabase
+from gateway.stores import Stores, now_ms
+from gateway.usage.recorder import UsageRecorder
 from providers import registry
 from providers.config import ModelOptions, ProviderConfig, Timeouts
 from providers.transport import Transport
@@ -23,22 +31,24 @@ from routing.plan import Route
 from routing.router import ModelRouter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from gateway.auth.principal import Authenticator
+    from gateway.limits.clock import Clock
+    from gateway.limits.counters import Counters
+    from gateway.limits.redis_link import RedisLink
+    from gateway.limits.windows import Limiter
     from gateway.settings import ProviderSettings, Settings
 
 FIRST_ROUND_S = 1.0
-LAG_EVERY_S = 0.5
-DATABASE_FILE = "lunarbit.sqlite3"
 _SPARE_CONNECTIONS = 64
 
 
 class Wiring:
     """Builds the parts from the settings; `running` starts and stops what runs in the background.
 
-    Any part can be given instead of built: `transport`, `authenticator`, `clock` (monotonic seconds, for the router).
-    Raises `providers.registry.ProviderSetupError` for a provider that cannot be made.
+    Any part can be given instead of built: `transport`, `clock` (monotonic seconds, for the router), `clock_ms` (Unix
+    milliseconds, for keys and usage), `limit_clock` (for limits). Raises `ProviderSetupError` for a provider that
+    cannot be made, `DatabaseUnusable`, `DataFolderUnusable` and `PricesError`.
     """
 
     def __init__(
@@ -46,11 +56,37 @@ class Wiring:
         settings: Settings,
         *,
         transport: Transport | None = None,
-        authenticator: Authenticator | None = None,
         clock: Callable[[], float] = time.monotonic,
+        clock_ms: Callable[[], int] = now_ms,
+        limit_clock: Clock | None = None,
         check_every_s: float | None = None,
     ) -> None:
-        metrics = Metrics()
+        self._settings = settings
+        self.metrics = metrics = Metrics()
+        self.router = self._make_router(transport, clock)
+        metrics.is_listed = self.router.is_listed
+        self.stores = stores = Stores(settings, clock_ms=clock_ms)
+        self.drain = Drain(settings.server.drain_s)
+        self.recorder = UsageRecorder(stores.usage, clock_ms=clock_ms, on_dropped=metrics.usage_dropped.inc)
+        self.authenticator = KeyAuthenticator(
+            bootstrap_keys(admin_key(settings), settings.auth.read_key.get_secret_value()),
+            stores.keys,
+            stores.peppers,
+            on_revoked=self._end_calls,
+            clock_ms=clock_ms,
+        )
+        self.limiter: Limiter = MemoryLimiter(limit_clock)
+        self.counters: Counters = MemoryCounters(limit_clock)
+        self._link: RedisLink | None = None
+        if settings.redis.url:
+            self._share_limits(settings.redis.url)
+        self.state = self._state()
+        intervals = {} if check_every_s is None else {"check_every_s": check_every_s, "discover_every_s": check_every_s}
+        guessed = frozenset(name for name, entry in self.router.providers.items() if entry.auto)
+        self._monitor = HealthMonitor(self.router, partial(_log_health, guessed), **intervals)
+
+    def _make_router(self, transport: Transport | None, clock: Callable[[], float]) -> ModelRouter:
+        settings = self._settings
         configs = provider_configs(settings)
         most = sum(config.max_in_flight for config in configs) + _SPARE_CONNECTIONS
         self.transport = transport or Transport(max_connections=most)
@@ -58,52 +94,79 @@ class Wiring:
             strategy=settings.routing.strategy,
             routes=_routes(settings),
             default_route=settings.routing.default_route,
-            observer=metrics,
+            observer=self.metrics,
             clock=clock,
         )
         for config in configs:
             register(router, config, self.transport, auto=config.name not in settings.providers)
-        metrics.is_listed = router.is_listed
-        self.database = SQLiteDatabase(settings.data.dir / DATABASE_FILE)
-        self.state = GatewayState(
+        return router
+
+    def _share_limits(self, url: str) -> None:
+        """Keep the limits in Redis; what was made for this process alone answers while Redis does not."""
+        from gateway.limits.redis import RedisCounters, RedisLimiter
+        from gateway.limits.redis_link import RedisLink
+
+        self._link = RedisLink(url, self.metrics.redis_fallbacks.inc)
+        self.limiter = RedisLimiter(self._link, cast("MemoryLimiter", self.limiter))
+        self.counters = RedisCounters(self._link, cast("MemoryCounters", self.counters))
+
+    def _state(self) -> GatewayState:
+        settings, stores, metrics = self._settings, self.stores, self.metrics
+        clock_ms = stores.clock_ms
+        return GatewayState(
             settings=settings,
-            router=router,
+            router=self.router,
             metrics=metrics,
-            authenticator=authenticator or BootstrapAuthenticator(admin_key(settings), _read_key(settings)),
-            database=self.database,
-            drain=Drain(settings.server.drain_s),
+            authenticator=self.authenticator,
+            keys=stores.key_service(self.authenticator.take_in),
+            limiter=self.limiter,
+            limit_policy=LimitPolicy(settings.limits),
+            allowances=Allowances(
+                self.counters, stores.usage, self.recorder, clock_ms=clock_ms, on_refused=metrics.refused
+            ),
+            accounts=Accounts(metrics, self.recorder, stores.prices, clock_ms),
+            prices=stores.prices,
+            usage=stores.usage,
+            audit=stores.audit,
+            database=stores.database,
+            drain=self.drain,
             disabled_providers=tuple(name for name, entry in settings.providers.items() if not entry.enabled),
         )
-        intervals = {} if check_every_s is None else {"check_every_s": check_every_s, "discover_every_s": check_every_s}
-        guessed = frozenset(name for name, entry in router.providers.items() if entry.auto)
-        self._monitor = HealthMonitor(router, partial(_log_health, guessed), **intervals)
+
+    def _end_calls(self, key_id: str) -> None:
+        self.drain.end_calls_of(key_id, KeyRevoked("The API key was revoked while its answer was under way"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open the database, look at the providers once, and keep the background work going meanwhile."""
+        stores = self.stores
         async with AsyncExitStack() as stack:
-            await self.database.open()
-            stack.push_async_callback(self.database.close)
+            await stores.database.open()
+            stack.push_async_callback(stores.database.close)
+            upkeep.warn_of_unknown_peppers(stores.peppers, await self.authenticator.load())
+            self.metrics.database_up.set(1)
+            stack.push_async_callback(self.recorder.aclose)
+            if self._link is not None:
+                stack.push_async_callback(self._link.aclose)
+            stack.push_async_callback(self.limiter.aclose)
+            stack.push_async_callback(self.counters.aclose)
             stack.push_async_callback(self.transport.aclose)
-            stack.push_async_callback(self.state.router.aclose)
+            stack.push_async_callback(self.router.aclose)
             await self._monitor.first_round(FIRST_ROUND_S)
-            for work in (self._monitor.run(), self._keep_gauges()):
+            for work in self._background():
                 task = asyncio.create_task(work)
                 stack.push_async_callback(_stop, task)
             yield
 
-    async def _keep_gauges(self) -> None:
-        """Set what is not counted but looked at, twice a second, so that the gauges of every worker are fresh.
-
-        How much later than planned this task wakes up is how long every other one may have waited.
-        """
-        loop = asyncio.get_running_loop()
-        metrics, providers = self.state.metrics, self.state.router.providers
-        while True:
-            planned = loop.time() + LAG_EVERY_S
-            await asyncio.sleep(LAG_EVERY_S)
-            metrics.loop_lag.observe(max(0.0, loop.time() - planned))
-            metrics.show_providers(list(providers.values()))
+    def _background(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        stores, metrics = self.stores, self.metrics
+        return (
+            self._monitor.run(),
+            self.recorder.run(),
+            upkeep.keep_gauges(metrics, self.router, self.recorder),
+            upkeep.follow_keys(self.authenticator, metrics),
+            upkeep.prune_usage(stores.usage, stores.leases, self._settings.usage.retention_days, stores.clock_ms),
+        )
 
 
 def register(router: ModelRouter, config: ProviderConfig, transport: Transport, *, auto: bool = False) -> None:
@@ -166,10 +229,6 @@ def admin_key(settings: Settings) -> str:
     """Return the configured admin key; outside production one is made when there is none."""
     configured = settings.auth.admin_key.get_secret_value()
     return configured or development_admin_key(settings.data.dir)
-
-
-def _read_key(settings: Settings) -> str:
-    return settings.auth.read_key.get_secret_value()
 
 
 def _routes(settings: Settings) -> dict[str, Route]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from routing.targets import ProviderState, Target
 
 MAX_PLANS = 1_000
+# The names that a caller may use; None for all.
+Allowed = frozenset[str] | None
 
 
 class Route(NamedTuple):
@@ -56,7 +58,7 @@ class Planner:
         self._strategy = strategy
         self._routes = dict(routes or {})
         self._default_route = default_route if default_route in self._routes else None
-        self._plans: OrderedDict[str | None, Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple[str | None, Allowed], Plan] = OrderedDict()
         self._listed: frozenset[str] | None = None
         self._strategies: OrderedDict[str | None, Strategy] = OrderedDict()
 
@@ -65,26 +67,43 @@ class Planner:
         self._plans.clear()
         self._listed = None
 
-    def plan(self, model: str | None) -> Plan:
+    def plan(self, model: str | None, allowed: Allowed = None) -> Plan:
         """Return the plan for `model` (None: the default). Raises `ModelNotFound`.
 
         The order is: a route's name; `provider/model` where the provider lists that model; an id that some provider
-        lists; `provider/model` where the provider has no closed list.
+        lists; `provider/model` where the provider has no closed list. `allowed` are the only names that the caller may
+        use (None: all): a route's name stands for all its targets, any other for the targets of that model.
         """
-        plan = self._plans.get(model)
+        plan = self._plans.get((model, allowed))
         if plan is not None:
-            self._plans.move_to_end(model)
+            self._plans.move_to_end((model, allowed))
             return plan
         targets, strategy = self._resolve(model)
+        targets = _within(allowed, model or self._default_route, targets)
         if not targets:
-            raise ModelNotFound(model or "(default)", [entry.id for entry in self.models()])
-        plan = self._plans[model] = Plan(model or "", tuple(targets), self._strategy_for(model, strategy))
+            raise ModelNotFound(model or "(default)", [entry.id for entry in self.models(allowed)])
+        plan = Plan(model or "", tuple(targets), self._strategy_for(model, strategy))
+        self._plans[model, allowed] = plan
         if len(self._plans) > MAX_PLANS:
             self._plans.popitem(last=False)
         return plan
 
-    def models(self) -> list[ModelEntry]:
-        """List what clients may ask for: routes first, then every listed model with the providers that serve it."""
+    def models(self, allowed: Allowed = None) -> list[ModelEntry]:
+        """List what clients may ask for: routes first, then every listed model with the providers that serve it.
+
+        With `allowed`, only what `plan` would find with it.
+        """
+        entries = self._entries()
+        if allowed is None:
+            return entries
+        kept = [(entry, _within(allowed, entry.id, self._resolve(entry.id)[0])) for entry in entries]
+        return [
+            ModelEntry(entry.id, tuple(dict.fromkeys(target.provider.name for target in targets)))
+            for entry, targets in kept
+            if targets
+        ]
+
+    def _entries(self) -> list[ModelEntry]:
         entries = [
             ModelEntry(name, tuple(dict.fromkeys(provider for provider, _ in route.targets)))
             for name, route in self._routes.items()
@@ -133,3 +152,10 @@ class Planner:
         if len(self._strategies) > MAX_PLANS:
             self._strategies.popitem(last=False)
         return strategy
+
+
+def _within(allowed: Allowed, name: str | None, targets: Sequence[Target]) -> Sequence[Target]:
+    """Return those of the targets that a caller may use who asks for `name`."""
+    if allowed is None or name in allowed:
+        return targets
+    return [t for t in targets if t.model in allowed or f"{t.provider.name}/{t.model}" in allowed]

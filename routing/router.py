@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from routing.failover import Failover, Observer
 from routing.plan import ModelEntry, Plan, Planner, Route
 from routing.retry import RetryBudget
-from routing.stream import StreamCall, total_timed_out
+from routing.stream import StreamCall
 from routing.targets import ProviderState, Target
-from routing.watchdog import Watchdog
+from routing.whole import Answer, WholeCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from providers.base import AIProvider, CompletionRequest, CompletionResponse
+    from providers.base import AIProvider, CompletionRequest
 
 
 class _Deaf:
@@ -33,14 +33,6 @@ class _Deaf:
 
     def failed_over(self, source: Target, error: BaseException) -> None:
         """Ignore it."""
-
-
-class Answer(NamedTuple):
-    """A whole answer, the target that gave it, and how many attempts that took."""
-
-    response: CompletionResponse
-    target: Target
-    attempts: int
 
 
 class ModelRouter:
@@ -86,43 +78,31 @@ class ModelRouter:
             state.models = tuple(models)
             self._planner.forget()
 
-    def models(self) -> list[ModelEntry]:
-        """List what clients may ask for."""
-        return self._planner.models()
+    def models(self, allowed: frozenset[str] | None = None) -> list[ModelEntry]:
+        """List what clients may ask for, those that are `allowed` if that is given."""
+        return self._planner.models(allowed)
 
     def is_listed(self, model: str) -> bool:
         """Whether `model` is in a list of the operator's or a provider's, and so may be a metric label."""
         return self._planner.is_listed(model)
 
-    def plan(self, model: str | None) -> Plan:
-        """Resolve `model`; raises `routing.errors.ModelNotFound`."""
-        return self._planner.plan(model)
+    def plan(self, model: str | None, allowed: frozenset[str] | None = None) -> Plan:
+        """Resolve `model`, among those that are `allowed` if that is given; raises `routing.errors.ModelNotFound`."""
+        return self._planner.plan(model, allowed)
 
     def open_stream(self, plan: Plan, request: CompletionRequest, *, caller: str) -> StreamCall:
         """Start a streamed call; `caller` names the client's key. The returned call must be closed."""
         failover, deadline = self._failover(plan, caller)
         return StreamCall(request, failover, deadline, self._observer)
 
+    def whole_call(self, plan: Plan, request: CompletionRequest, *, caller: str) -> WholeCall:
+        """Prepare a call for a whole answer; `caller` names the client's key."""
+        failover, deadline = self._failover(plan, caller)
+        return WholeCall(request, failover, deadline, self._observer, self._clock)
+
     async def complete(self, plan: Plan, request: CompletionRequest, *, caller: str) -> Answer:
         """Ask for a whole answer. Raises the last `ProviderError`, or a `RoutingError` when nobody could be asked."""
-        failover, deadline = self._failover(plan, caller)
-
-        async def attempt(target: Target) -> CompletionResponse:
-            limit = asyncio.get_running_loop().time() + target.provider.timeouts.total_s
-            started = time.perf_counter()
-            with Watchdog(min(deadline, limit), total_timed_out):
-                answer = await target.provider.provider.chat_completion(request.for_model(target.model))
-            target.whole.observe(time.perf_counter() - started, self._clock())
-            self._observer.attempt(target, "ok")
-            return answer
-
-        try:
-            response = await failover.run(attempt)
-            target = failover.answered_by
-            return Answer(response, target, failover.attempts)
-        finally:
-            if failover.slot is not None:
-                failover.slot.release()
+        return await self.whole_call(plan, request, caller=caller).run()
 
     async def aclose(self) -> None:
         """Close every provider."""

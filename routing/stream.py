@@ -200,6 +200,10 @@ class StreamCall:
         if event.finish_reason is not None:
             self.finish_reason = event.finish_reason
         self.content_chars += len(event.content) + len(event.reasoning)
+        for call in event.tool_calls or ():
+            function = call.get("function")
+            arguments = function.get("arguments") if isinstance(function, dict) else None
+            self.content_chars += len(arguments) if isinstance(arguments, str) else 0
 
 
 def _size(event: StreamEvent) -> int:

@@ -41,9 +41,12 @@ missing_packages() {
     echo "$(basename -- "$PYTHON")-venv"
   fi
   for need in "$@"; do
-    command -v "${need%%:*}" >/dev/null || echo "${need#*:}"
+    _is_there "${need%%:*}" || echo "${need#*:}"
   done
 }
+
+# Debian keeps the programs of PostgreSQL's server outside PATH, in a folder for each version.
+_is_there() { command -v "$1" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null; }
 
 # Makes sure that Python and the named programs are there: installs them when asked to, otherwise says how and stops.
 require_packages() {
@@ -54,18 +57,30 @@ require_packages() {
   local line=("${sudo[@]}" apt-get install -y --no-install-recommends "${packages[@]}")
   if (( ! INSTALL )); then
     {
-      echo "Missing: ${packages[*]}. (Python 3.11 or newer with venv is needed, and the tests need promtool and curl.)"
+      echo "Missing: ${packages[*]}. (Python 3.11 or newer with venv is needed;"
+      echo "the tests need promtool, curl, PostgreSQL and Redis.)"
       printf 'Install with\n\n    %s\n\nor run this command again with --install.\n' "${line[*]}"
     } >&2
     exit 1
   fi
   "${sudo[@]}" apt-get update >&2
-  # The package prometheus starts a server of its own; run level 1 keeps it from doing so in a container.
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 "${line[@]:${#sudo[@]}}" >&2
+  _without_starting_servers "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive "${line[@]:${#sudo[@]}}" >&2
   mapfile -t packages < <(missing_packages "$@")
   if (( ${#packages[@]} > 0 )); then echo "Still missing after the installation: ${packages[*]}" >&2; exit 1; fi
   find_python
 }
+
+# Runs an installation. Packages such as prometheus, postgresql and redis-server start a server of their own, unless this
+# file says no (invoke-rc.d(8)); the tests start their own ones.
+_without_starting_servers() (
+  policy=/usr/sbin/policy-rc.d
+  if [[ ! -e "$policy" ]]; then
+    trap '"${sudo[@]}" rm -f -- "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee -- "$policy" >/dev/null
+    "${sudo[@]}" chmod 755 "$policy"
+  fi
+  "$@"
+)
 
 # Brings .venv up to date. Argument: serve (what the gateway needs) or dev (also what its tests need). Nothing is
 # installed when the lock files, the package's metadata, the interpreter and the folder are those of the last time.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
 from gateway.auth.principal import Permission, Principal
 
-ADMIN = Principal("bootstrap-admin", "bootstrap-admin", frozenset(Permission))
+ADMIN = Principal("bootstrap-admin", "bootstrap-admin", frozenset(Permission), is_root=True)
 READER = Principal(
     "bootstrap-read",
     "bootstrap-read",
@@ -15,25 +12,7 @@ READER = Principal(
 )
 
 
-class BootstrapAuthenticator:
-    """Knows `API_KEY_ADMIN`, which may do everything, and `API_KEY_READ`; an empty one is no key.
-
-    Digests are compared and not the secrets, in constant time, so that neither length nor content shows in the timing.
-    """
-
-    def __init__(self, admin_key: str, read_key: str = "") -> None:
-        pairs = ((admin_key, ADMIN), (read_key, READER))
-        self._known = [(_digest(secret), principal) for secret, principal in pairs if secret]
-
-    async def authenticate(self, secret: str) -> Principal | None:
-        """Return the bootstrap principal of `secret`, or None."""
-        digest = _digest(secret)
-        found = None
-        for known, principal in self._known:
-            if hmac.compare_digest(known, digest):
-                found = principal
-        return found
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+def bootstrap_keys(admin_key: str, read_key: str = "") -> dict[str, Principal]:
+    """Return the configured secrets with whose they are; an empty one is no key."""
+    pairs = ((read_key, READER), (admin_key, ADMIN))
+    return {secret: principal for secret, principal in pairs if secret}

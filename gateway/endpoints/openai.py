@@ -35,7 +35,8 @@ async def chat_completions(request: Request) -> Response | ASGIApp:
 
 async def models(request: Request) -> Response:
     """List the models that may be asked for, routes first, each with the providers that serve it."""
-    state = state_of(request)
+    state, principal = state_of(request), context_of(request.scope).principal
+    allowed = principal.allowed_models if principal is not None else None
     entries = [
         {
             "id": entry.id,
@@ -44,6 +45,6 @@ async def models(request: Request) -> Response:
             "owned_by": entry.providers[0] if entry.providers else "lunarbit",
             "providers": list(entry.providers),
         }
-        for entry in state.router.models()
+        for entry in state.router.models(allowed)
     ]
     return json_response({"object": "list", "data": entries})

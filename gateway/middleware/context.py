@@ -1,11 +1,10 @@
-"""The outermost layer: request id, security headers, access log, metrics, and the last net for exceptions."""
+"""The outermost layer: request id, security headers, the account of every request, and the last net for exceptions."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
-from gateway.context import CLIENT_GONE, CONTEXT_KEY, RequestContext
+from gateway.context import CONTEXT_KEY, RequestContext
 from gateway.error_bodies import error_response
 from gateway.errors import InternalError
 from gateway.observability.logs import exception_fields, get_logger
@@ -13,8 +12,8 @@ from gateway.observability.logs import exception_fields, get_logger
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from gateway.accounting import Accounts
     from gateway.client_address import ClientAddress
-    from gateway.observability.metrics import Metrics
 
 # The five of the product page, with exactly its values.
 SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
@@ -27,11 +26,12 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
 
 
 class RequestContextMiddleware:
-    """Gives every request its context and every answer its headers, and writes one log line when it is over."""
+    """Gives every request its context and every answer its headers, and closes its account when it is over."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, docs_url: str, client_address: ClientAddress) -> None:
+    def __init__(self, app: ASGIApp, *, accounts: Accounts, docs_url: str, client_address: ClientAddress) -> None:
         self._app = app
-        self._metrics = metrics
+        self._accounts = accounts
+        self._metrics = accounts.metrics
         self._docs_url = docs_url
         self._client_address = client_address
         self._log = get_logger()
@@ -49,7 +49,7 @@ class RequestContextMiddleware:
             if message["type"] == "http.response.start":
                 context.response_started = True
                 context.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *own_headers]
+                message["headers"] = [*message.get("headers", ()), *own_headers, *context.limit_headers]
             await send(message)
 
         self._metrics.in_flight.inc()
@@ -61,33 +61,4 @@ class RequestContextMiddleware:
                 await error_response(InternalError(), context)(scope, receive, send_with_headers)
         finally:
             self._metrics.in_flight.dec()
-            self._finish(context)
-
-    def _finish(self, context: RequestContext) -> None:
-        seconds = time.perf_counter() - context.started
-        if context.client_gone:
-            context.status = CLIENT_GONE
-            self._metrics.client_disconnects.labels(context.route or "other").inc()
-        self._metrics.request_finished(context.route, context.method, context.status, seconds)
-        fields = {
-            "request_id": context.request_id,
-            "method": context.method,
-            "path": context.path,
-            "status": context.status,
-            "duration_ms": round(seconds * 1000, 2),
-            "key": context.principal.name if context.principal else None,
-            "client_ip": context.client_ip,
-        }
-        if context.error_code is not None:
-            fields["code"] = context.error_code
-        if context.ai is not None:
-            ai = context.ai
-            fields |= {
-                "provider": ai.provider,
-                "model": ai.model,
-                "attempts": ai.attempts,
-                "ttft_ms": None if ai.ttft_s is None else round(ai.ttft_s * 1000, 2),
-                "prompt_tokens": ai.prompt_tokens,
-                "completion_tokens": ai.completion_tokens,
-            }
-        self._log.info("request", **fields)
+            self._accounts.finished(context)

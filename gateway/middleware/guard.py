@@ -1,4 +1,4 @@
-"""The guard on every route: method, body size, who is asking, and whether they may.
+"""The guard on every route: who is asking, how often, whether they may, and how large the body is.
 
 It sits behind Starlette's router and not in front of it, so that an unknown path is 404 and not 401, and decides on the
 route that matched and never on the URL.
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from starlette.requests import Request
 
 from gateway.auth.principal import Permission
-from gateway.context import RequestContext, context_of
-from gateway.errors import Forbidden, MethodNotAllowed, Unauthorized
+from gateway.context import AIFacts, RequestContext, context_of
+from gateway.errors import Forbidden, GatewayError, MethodNotAllowed, StorageUnavailable, Unauthorized
 from gateway.json_body import too_large
+from gateway.limits.windows import Window, limit_headers, refusal
 from gateway.state import GatewayState, state_of
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     Endpoint = Callable[[Request], Awaitable[ASGIApp]]
 
-# "public" needs no key; "metrics" is the scrape token, or a key, or nothing in development.
-Access = Permission | Literal["public", "metrics"]
+# One permission or, in a tuple, any one of several. "public" needs no key; "metrics" is the scrape token, or a key, or
+# nothing in development.
+Access = Permission | tuple[Permission, ...] | Literal["public", "metrics"]
+# "ai" requests count as AI requests besides, and leave a usage record; "free" ones are not counted at all.
+Counted = Literal["plain", "ai", "free"]
 BodyLimit = Literal["max_body_bytes", "max_ai_body_bytes"]
 
 
@@ -38,63 +42,172 @@ class Row(NamedTuple):
     path: str
     endpoint: Endpoint
     access: Access
+    counted: Counted = "plain"
     body_limit: BodyLimit = "max_body_bytes"
 
 
 class GuardedRoute:
-    """The ASGI app behind one path: picks the row by method, checks the caller, runs the endpoint."""
+    """The ASGI app behind one path: picks the row by method, checks the caller, runs the endpoint.
+
+    Raises `TypeError` for a row that does not declare what it takes to pass, so that nothing is open by mistake.
+    """
 
     def __init__(self, path: str, rows: list[Row]) -> None:
         self.path = path
+        for row in rows:
+            declared = row.access if isinstance(row.access, tuple) else (row.access,)
+            if not declared or not all(isinstance(one, Permission) or one in ("public", "metrics") for one in declared):
+                raise TypeError(f"{row.method} {row.path} declares no permission")
         self._rows = {row.method: row for row in rows}
         if "GET" in self._rows:
             self._rows.setdefault("HEAD", self._rows["GET"])
         self._allow = ", ".join(sorted(self._rows))
+        free = all(row.counted == "free" for row in rows)
+        self._wrong = Row("", path, self._wrong_method, "public", "free" if free else "plain")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that matched this path."""
         context = context_of(scope)
         context.route = self.path
-        row = self._rows.get(context.method)
-        if row is None:
-            msg = f"{context.method} is not allowed here"
-            raise MethodNotAllowed(msg, details={"allowed": sorted(self._rows)}, headers={"allow": self._allow})
+        row = self._rows.get(context.method, self._wrong)
         request = Request(scope, receive)
         state = state_of(request)
-        _check_declared_size(context, getattr(state.settings.server, row.body_limit))
-        if row.access != "public":
-            context.principal = await _admit(context, state, row.access)
+        limit: int = getattr(state.settings.server, row.body_limit)
+        oversized = _declares_more_than(context, limit)
+        try:
+            await admit(context, state, row.access, row.counted)
+        except GatewayError as refused:
+            # Whoever is refused must not go on sending what is too large for everybody.
+            if oversized:
+                refused.headers["connection"] = "close"
+            raise
+        if oversized:
+            raise too_large(limit)
         response = await row.endpoint(request)
         await response(scope, receive, send)
 
-
-def _check_declared_size(context: RequestContext, limit: int) -> None:
-    """Refuse a body by its declared length before anything of it is read; `read_body` counts the rest."""
-    declared = context.headers.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise too_large(limit)
+    async def _wrong_method(self, request: Request) -> ASGIApp:
+        msg = f"{request.method[:20]} is not allowed here"
+        raise MethodNotAllowed(msg, details={"allowed": sorted(self._rows)}, headers={"allow": self._allow})
 
 
-async def _admit(context: RequestContext, state: GatewayState, access: Access) -> Principal | None:
-    """Return the caller if it may pass. Raises `Unauthorized` or `Forbidden`."""
-    needed = access if isinstance(access, Permission) else Permission.READ_METRICS
-    if access == "metrics":
-        token = state.settings.metrics.token.get_secret_value()
-        if not token and state.settings.app_env == "development":
+class UnknownPath:
+    """The ASGI app behind the paths that are not in the table: counts the request like any other, then raises."""
+
+    def __init__(self, route: str | None, error: Callable[[], GatewayError]) -> None:
+        self._route = route
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - it only raises.
+        """Raise what is said of this path."""
+        context = context_of(scope)
+        context.route = self._route
+        await admit(context, state_of(Request(scope, receive)), "public", "plain")
+        raise self._error()
+
+
+async def admit(context: RequestContext, state: GatewayState, access: Access, counted: Counted) -> None:
+    """Find the caller, count the request, and check the permission. Sets `context.principal`.
+
+    Raises `Unauthorized`, `RateLimitExceeded`, `Forbidden`, `StorageUnavailable`.
+    """
+    # Browsers ask with OPTIONS before they ask, without a key, and whether or not CORS is configured.
+    if access == "public" and (counted == "free" or context.method == "OPTIONS"):
+        return
+    if access == "metrics" and _may_scrape(context, state):
+        return
+    principal = await _caller(context, state, access)
+    if principal is None:
+        return
+    # Known from here on, so that the log also says whose key was refused.
+    context.principal = principal
+    if counted == "ai":
+        context.ai = AIFacts()
+    if counted != "free":
+        limits = principal.limits
+        ai = counted == "ai"
+        windows = state.limit_policy.for_key(
+            principal.id, limits.rate_limit, limits.ai_rate_limit, context.client_ip, ai=ai
+        )
+        await _count(context, state, windows)
+    if access == "public":
+        return
+    needed = _permissions(access)
+    if principal.permissions.isdisjoint(needed):
+        msg = f"The API key lacks the permission {' or '.join(needed)}"
+        raise Forbidden(msg, details={"required_permission": str(needed[0])})
+
+
+def _permissions(access: Access) -> tuple[Permission, ...]:
+    """Return the permissions any one of which lets a key pass."""
+    if isinstance(access, tuple):
+        return access
+    return (access,) if isinstance(access, Permission) else (Permission.READ_METRICS,)
+
+
+def _may_scrape(context: RequestContext, state: GatewayState) -> bool:
+    """Whether the metrics are open to this request without a key: by the scrape token, or to all in development."""
+    token = state.settings.metrics.token.get_secret_value()
+    if not token:
+        return state.settings.app_env == "development"
+    given = bearer_secret(context).encode("utf-8", "surrogateescape")
+    return hmac.compare_digest(given, token.encode())
+
+
+async def _caller(context: RequestContext, state: GatewayState, access: Access) -> Principal | None:
+    """Return whose key came with the request; None for a public route without a valid one, which is counted then.
+
+    A request without a valid key counts against its address, and is refused there once too many have come.
+    """
+    try:
+        secret = bearer_secret(context)
+        principal = state.authenticator.known(secret)
+        return principal if principal is not None else await _looked_up(context, state, secret)
+    except Unauthorized:
+        await _count(context, state, state.limit_policy.anonymous(context.client_ip))
+        if access == "public":
             return None
-        given = bearer_secret(context).encode("utf-8", "surrogateescape")
-        if token and hmac.compare_digest(given, token.encode()):
+        raise
+    except StorageUnavailable:
+        # What is open to all does not depend on the database.
+        if access == "public":
             return None
-    principal = await state.authenticator.authenticate(bearer_secret(context))
+        raise
+
+
+async def _looked_up(context: RequestContext, state: GatewayState, secret: str) -> Principal:
+    """Return whose key this is. Raises `Unauthorized` and, once an address has guessed too often, `RateLimitExceeded`.
+
+    Such an address is refused before any look-up, unless the key is one of the live ones.
+    """
+    if not state.authenticator.may_be_live(secret):
+        spent = [w for w in state.limit_policy.anonymous(context.client_ip) if w.scope == "unauthenticated"]
+        decision = await state.limiter.peek(spent) if spent else None
+        if decision is not None and not decision.allowed:
+            # What follows counts nothing and refuses.
+            raise Unauthorized("Too many requests without a valid API key")
+    principal = await state.authenticator.look_up(secret)
     if principal is None:
         msg = "The API key is not valid"
         raise Unauthorized(msg)
-    # Known from here on, so that the log also says whose key was refused.
-    context.principal = principal
-    if needed not in principal.permissions:
-        msg = f"The API key lacks the permission {needed}"
-        raise Forbidden(msg, details={"required_permission": str(needed)})
     return principal
+
+
+async def _count(context: RequestContext, state: GatewayState, windows: tuple[Window, ...]) -> None:
+    """Count the request in these windows. Raises `RateLimitExceeded` if one of them is full."""
+    if not windows:
+        return
+    decision = await state.limiter.hit(windows)
+    context.limit_headers = limit_headers(decision, windows)
+    if not decision.allowed:
+        state.metrics.refused(decision.window.scope)
+        raise refusal(decision)
+
+
+def _declares_more_than(context: RequestContext, limit: int) -> bool:
+    """Whether a body is too large by its declared length; `read_body` counts what it really is."""
+    declared = context.headers.get(b"content-length")
+    return declared is not None and declared.isdigit() and int(declared) > limit
 
 
 def bearer_secret(context: RequestContext) -> str:

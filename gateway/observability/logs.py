@@ -29,7 +29,16 @@ _SECRET = re.compile(
     rb"((?:lbapi_|(?<![A-Za-z0-9])sk-|gh[a-z]_|github_pat_|[Bb]earer )[A-Za-z0-9_\-.]{2})[A-Za-z0-9_\-.~+/=]{6,}"
 )
 _TEXT_LEVEL_WIDTH = 8
-_LOGGERS_THAT_TELL_TOO_MUCH = ("httpx", "httpcore", "aiohttp", "sse_starlette", "asyncio", "aiosqlite")
+_LOGGERS_THAT_TELL_TOO_MUCH = (
+    "httpx",
+    "httpcore",
+    "aiohttp",
+    "sse_starlette",
+    "asyncio",
+    "aiosqlite",
+    "sqlalchemy",
+    "alembic",
+)
 
 
 def configure(level: str, log_format: str, stream: BinaryIO | None = None) -> None:

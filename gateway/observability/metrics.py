@@ -47,6 +47,7 @@ class Metrics:
         self._define_edge()
         self._define_ai()
         self._define_providers()
+        self._define_stores()
         self._define_process()
         # Child objects are kept, since looking a label set up costs more than counting it.
         self._requests_of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -86,6 +87,31 @@ class Metrics:
             "lunarbit_rate_limit_refusals_total",
             "Requests refused by the gateway's own limits, by scope of the limit.",
             ("scope",),
+            registry=registry,
+        )
+
+    def _define_stores(self) -> None:
+        registry = self.registry
+        self.redis_fallbacks = Counter(
+            "lunarbit_redis_fallbacks_total",
+            "Decisions on limits that this process made by itself because Redis did not answer.",
+            registry=registry,
+        )
+        self.database_up = Gauge(
+            "lunarbit_database_up",
+            "Whether the last look at the database for changed keys succeeded.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.usage_pending = Gauge(
+            "lunarbit_usage_records_pending",
+            "Usage records that wait to be written; they grow while the database is away.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.usage_dropped = Counter(
+            "lunarbit_usage_records_dropped_total",
+            "Usage records given up because too many waited for the database.",
             registry=registry,
         )
 
@@ -179,6 +205,10 @@ class Metrics:
             children = self._requests_of[key] = (counter, self.request_duration.labels(key[0]))
         children[0].inc()
         children[1].observe(seconds)
+
+    def refused(self, scope: str) -> None:
+        """Count a request that one of the gateway's own limits refused."""
+        self.rate_limit_refusals.labels(scope).inc()
 
     def attempt(self, target: Target, outcome: str) -> None:
         """Count one attempt at a provider."""

@@ -51,6 +51,8 @@ def check_settings(settings: Settings, describer: Describer, failed: frozenset[K
         problems += _admin_key(settings, describer)
     if ("auth", "read_key") not in failed:
         problems += _read_key(settings, describer)
+    if not failed & {("auth", "pepper"), ("auth", "pepper_previous"), ("audit", "key")}:
+        problems += _peppers(settings, describer)
     return problems
 
 
@@ -140,6 +142,24 @@ def _read_key(settings: Settings, describer: Describer) -> Iterator[Problem]:
         yield describer.problem(path, f"must be {MIN_KEY_CHARACTERS} characters or more; {MAKE_A_KEY}")
     elif key and key == settings.auth.admin_key.get_secret_value():
         yield describer.problem(path, "must differ from the admin key, which may do everything")
+
+
+def _peppers(settings: Settings, describer: Describer) -> Iterator[Problem]:
+    secrets = {
+        ("auth", "pepper"): settings.auth.pepper.get_secret_value(),
+        ("auth", "pepper_previous"): settings.auth.pepper_previous.get_secret_value(),
+        ("audit", "key"): settings.audit.key.get_secret_value(),
+    }
+    pepper, previous, _ = secrets.values()
+    if settings.is_production and not pepper:
+        yield Problem("KEY_PEPPER (auth.pepper)", NOT_SET, f"must be given in production; {MAKE_A_KEY}")
+    for path, secret in secrets.items():
+        if secret and len(secret) < MIN_KEY_CHARACTERS:
+            yield describer.problem(path, f"must be {MIN_KEY_CHARACTERS} characters or more; {MAKE_A_KEY}")
+    if previous and not pepper:
+        yield describer.problem(("auth", "pepper_previous"), "needs auth.pepper (KEY_PEPPER), which took its place")
+    elif previous and previous == pepper:
+        yield describer.problem(("auth", "pepper_previous"), "must differ from auth.pepper (KEY_PEPPER)")
 
 
 def resolve_credentials(

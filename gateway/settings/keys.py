@@ -40,6 +40,7 @@ PAGE_NAMES: Final[dict[str, KeyPath]] = {
     "API_KEY_READ": ("auth", "read_key"),
     "KEY_PEPPER": ("auth", "pepper"),
     "KEY_PEPPER_PREVIOUS": ("auth", "pepper_previous"),
+    "AUDIT_KEY": ("audit", "key"),
     "METRICS_TOKEN": ("metrics", "token"),
     "LOG_LEVEL": ("log", "level"),
     "LOG_FORMAT": ("log", "format"),

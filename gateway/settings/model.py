@@ -119,9 +119,16 @@ class LogSettings(_Section):
 
 
 class UsageSettings(_Section):
-    """How long usage is kept, in days."""
+    """How long usage is kept, in days, and the file with the prices of models; without that file nothing is priced."""
 
     retention_days: values.Count = 400
+    prices: values.FilePath = Path("config/prices.toml")
+
+
+class AuditSettings(_Section):
+    """The key that signs the audit log; an empty one is derived from the pepper."""
+
+    key: values.Secret = _NO_SECRET
 
 
 class GithubSettings(_Section):
@@ -240,6 +247,7 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     usage: UsageSettings = UsageSettings()
+    audit: AuditSettings = AuditSettings()
     github: GithubSettings = GithubSettings()
     releases: ReleaseSettings = ReleaseSettings()
     verification: VerificationSettings = VerificationSettings()

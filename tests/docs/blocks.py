@@ -56,6 +56,11 @@ class Link:
         return f"{relative(self.document)}:{self.line} -> {self.target}"
 
 
+def data_folder(folder: Path) -> Path:
+    """Return where a gateway that was started in `folder` keeps its data; commands in examples use it too."""
+    return folder / "data"
+
+
 def relative(document: Path) -> str:
     """Return the path inside the repository."""
     return document.relative_to(REPOSITORY).as_posix()

@@ -1,4 +1,4 @@
-"""One gateway for all documents, as `scripts/serve` starts it on a machine without any configuration."""
+"""One gateway for all documents, as `scripts/serve` starts it in the repository on a machine without configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.architecture.installation import ADMIN_KEY, REPOSITORY, Running, running
+from tests.docs.blocks import data_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,8 @@ def documented_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
         "PYTHONPATH": str(REPOSITORY),
         "APP_ENV": "development",
         "API_KEY_ADMIN": ADMIN_KEY,
-        "GATEWAY_DATA_DIR": str(folder / "data"),
+        "GATEWAY_DATA_DIR": str(data_folder(folder)),
+        "GATEWAY_USAGE__PRICES": str(REPOSITORY / "config" / "prices.toml"),
     }
     command = (sys.executable, "-m", "gateway", "serve")
     with running(command, environment, cwd=folder, log=folder / "log") as gateway:

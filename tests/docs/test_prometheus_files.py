@@ -66,7 +66,7 @@ def without_comments(text: str) -> str:
 
 def documented_outcomes() -> set[str]:
     """Return the values of `outcome` that the document explains."""
-    section = DOCUMENT.read_text(encoding="utf-8").partition("### Outcomes")[2].partition("\n## ")[0]
+    section = DOCUMENT.read_text(encoding="utf-8").partition("### Outcomes")[2].partition("\n##")[0]
     rows = OUTCOME_ROW.findall(section)
     return {name.strip("`") for row in rows for name in row.split(", ")} - {"outcome"}
 

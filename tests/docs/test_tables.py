@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.app import ROUTES
+from gateway.auth.key_fields import new_key
+from gateway.auth.principal import Permission
 from gateway.error_bodies import error_object
-from gateway.errors import GatewayError, RetryLater, all_errors
+from gateway.errors import GatewayError, InvalidRequest, RetryLater, all_errors
+from gateway.limits.windows import LimitPolicy
+from gateway.settings.model import LimitSettings
 from providers import errors as upstream
 from routing.strategies import STRATEGIES
 from tests.architecture.installation import REPOSITORY
 from tests.docs.blocks import blocks, links
 
+if TYPE_CHECKING:
+    from gateway.middleware.guard import Row
+
 DOCS = REPOSITORY / "docs"
 ARCHITECTURE, ERRORS, ROUTING = DOCS / "architecture.md", DOCS / "errors.md", DOCS / "routing.md"
+KEYS, LIMITS, METRICS = DOCS / "keys.md", DOCS / "limits.md", DOCS / "metrics.md"
+# How the documents say what a row of the route table counts as.
+COUNTED = {"plain": "as request", "ai": "as AI request", "free": "never"}
 # Inside a stream it has no status of its own, since the answer began with 200.
 ONLY_IN_STREAMS = "STREAM_INTERRUPTED"
 
@@ -30,6 +42,27 @@ def cells(text: str) -> list[list[str]]:
 def section(text: str, heading: str) -> str:
     """Return what stands under a heading of the second level."""
     return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def subsection(text: str, heading: str) -> str:
+    """Return what stands under a heading of the third level."""
+    return re.split(r"\n###? ", text.partition(f"\n### {heading}\n")[2])[0]
+
+
+def required(row: Row) -> list[Permission]:
+    """Return the permissions any one of which lets a key pass."""
+    if row.access == "metrics":
+        return [Permission.READ_METRICS]
+    if row.access == "public":
+        return []
+    return list(row.access) if isinstance(row.access, tuple) else [row.access]
+
+
+def needed(row: Row) -> str:
+    """Return what it takes to pass, as the documents say it."""
+    if row.access == "metrics":
+        return "METRICS_TOKEN or canReadMetrics; in development nothing"
+    return " or ".join(required(row)) or "nothing"
 
 
 def table_row(kind: type[GatewayError]) -> list[str]:
@@ -78,6 +111,15 @@ def test_examples_have_the_shape_of_their_surface() -> None:
     assert {error["code"] for error in shown} == by_code.keys()
 
 
+def test_the_picture_of_the_layers_is_the_contract() -> None:
+    """import-linter holds the code to the contract, so this holds the document to the code."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (c for c in project["tool"]["importlinter"]["contracts"] if c["name"] == "Layers inside gateway")
+    (picture,) = (block.text for block in blocks(ARCHITECTURE) if block.text.startswith("__main__"))
+    shown = [[module.strip() for module in layer.split(",")] for layer in picture.split(">")]
+    assert shown == [[module.strip() for module in layer.split(":")] for layer in contract["layers"]]
+
+
 def test_every_direct_dependency_has_its_reason() -> None:
     """And no other, since a reason for something that is gone misleads."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
@@ -117,3 +159,44 @@ def test_every_document_can_be_reached() -> None:
         targets = [link.target.partition("#")[0] for link in links(document)]
         waiting += [document.parent / target for target in targets if target]
     assert {path.resolve() for path in DOCS.rglob("*.md")} <= seen
+
+
+def test_every_permission_has_its_row() -> None:
+    """With the routes that it opens, so that whoever makes a key gives as little as is needed."""
+    rows = cells(section(KEYS.read_text(encoding="utf-8"), "Permissions").partition("\n### ")[0])
+    opened = {
+        permission: ", ".join(f"{row.method} {row.path}" for row in ROUTES if permission in required(row))
+        for permission in Permission
+    }
+    assert [row[:2] for row in rows[2:]] == [[name, routes or "nothing yet"] for name, routes in opened.items()]
+
+
+def test_every_route_has_its_row() -> None:
+    """With what it takes to pass and what it counts as, in the order of the code."""
+    rows = cells(subsection(KEYS.read_text(encoding="utf-8"), "What each route needs"))
+    assert rows[2:] == [[f"{row.method} {row.path}", needed(row), COUNTED[row.counted]] for row in ROUTES]
+
+
+def test_every_field_of_a_key_has_its_row() -> None:
+    """The refusal of a field that does not exist lists those that do."""
+    with pytest.raises(InvalidRequest) as refused:
+        new_key({"name": "a-key", "color": "blue"}, "key_1", 0, "USD")
+    known = refused.value.message.partition("there are ")[2].split(", ")
+    rows = cells(subsection(KEYS.read_text(encoding="utf-8"), "Every field"))
+    assert sorted(row[0] for row in rows[2:]) == sorted(known)
+
+
+def test_every_window_has_its_row_with_its_default() -> None:
+    """And each scope is explained beside the metric that counts its refusals."""
+    defaults = LimitSettings()
+    policy = LimitPolicy(defaults)
+    windows = {*policy.for_key("key_1", None, None, "192.0.2.1", ai=True), *policy.anonymous("192.0.2.1")}
+    lengths = {900: "15 minutes", 3600: "one hour"}
+    shown = {window.scope: f"{window.limit:,} in {lengths[window.window_s]}" for window in windows}
+    rows = cells(section(LIMITS.read_text(encoding="utf-8"), "The four windows"))
+    assert {row[0]: row[1] for row in rows[2:]} == shown
+    scopes = [row[0] for row in cells(subsection(METRICS.read_text(encoding="utf-8"), "Scopes"))[2:]]
+    refusing = re.findall(
+        r'_on_refused\("(\w+)"\)', (REPOSITORY / "gateway" / "allowance.py").read_text(encoding="utf-8")
+    )
+    assert sorted(scopes) == sorted({*shown, *refusing})

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from tests.e2e.server import ADMIN_KEY, LIMIT_S, Running
+import httptools
+
+from tests.e2e.server import ADMIN_KEY, LIMIT_S
 from tests.upstream.raw_client import RawClient, Reply
 
 LUNARBIT = "/ai/chat"
 OPENAI = "/v1/chat/completions"
 SURFACES = [LUNARBIT, OPENAI]
 
+
+class Listening(Protocol):
+    """A gateway, in this process or in one of its own."""
+
+    port: int
+
+
 # How OpenAI's surface writes our codes; clients of that surface test for these.
 OPENAI_CODES = {
     "INVALID_REQUEST": None,
+    "UNAUTHORIZED": "invalid_api_key",
+    "KEY_REVOKED": "invalid_api_key",
     "CONTEXT_LENGTH_EXCEEDED": "context_length_exceeded",
     "CONTENT_FILTERED": "content_filter",
     "MODEL_NOT_FOUND": "model_not_found",
@@ -130,23 +141,38 @@ def _event(frame: str) -> tuple[str, Any]:
     return name, data if data == "[DONE]" else json.loads(data)
 
 
-class Client(RawClient):
-    """One connection to the gateway, with the admin's key."""
+def bearer(secret: str) -> dict[str, str]:
+    """Return the header that shows a key."""
+    return {"authorization": f"Bearer {secret}"}
 
-    def __init__(self, gateway: Running) -> None:
+
+class Client(RawClient):
+    """One connection to the gateway, with the admin's key unless a request brings another."""
+
+    def __init__(self, gateway: Listening) -> None:
         super().__init__(gateway.port)
+        self._begun = False
 
     async def ask(self, mode: Mode, **members: Any) -> None:
-        """Send a chat in the form of `mode`; `members` go into the body, `headers` among them to the headers."""
-        headers = {"authorization": f"Bearer {ADMIN_KEY}", **members.pop("headers", {})}
+        """Send a chat in the form of `mode`; `members` go into the body, except `key` and `headers`."""
+        headers = {**bearer(members.pop("key", ADMIN_KEY)), **members.pop("headers", {})}
         await self.chat(path=mode.path, stream=mode.stream, headers=headers, **members)
 
+    async def send_part(self, data: bytes) -> None:
+        """Send the next bytes of this connection's only request."""
+        if not self._begun:
+            self._begun = True
+            self._parser = httptools.HttpResponseParser(self)
+        self._writer.write(data)
+        await self._writer.drain()
 
-async def ask(gateway: Running, mode: Mode, **members: Any) -> Seen:
-    """Send one chat on a connection of its own and read the answer to its end."""
+
+async def ask(gateway: Listening, mode: Mode, **members: Any) -> Seen:
+    """Send one chat on a connection of its own and read the answer to its end, for which it has `timeout_s`."""
+    timeout_s = members.pop("timeout_s", LIMIT_S)
     async with Client(gateway) as client:
         await client.ask(mode, **members)
-        seen = Seen(mode, await client.reply(timeout_s=LIMIT_S))
+        seen = Seen(mode, await client.reply(timeout_s=timeout_s))
     assert seen.reply.ending == "complete"
     return seen
 

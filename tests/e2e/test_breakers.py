@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.auth.bootstrap import ADMIN
-from gateway.auth.principal import Principal
+from tests.e2e.admin import new_key
 from tests.e2e.client import MODES, STREAMS, WHOLES, Client, Mode, Seen, ask, assert_error, assert_whole
 from tests.e2e.conftest import Start
 from tests.e2e.server import Running, provider
@@ -16,14 +15,6 @@ from tests.upstream.raw_client import RawClient
 
 OPEN, HALF_OPEN, CLOSED = 2.0, 1.0, 0.0
 LONGEST_FIRST_OPEN_S = 12.5
-
-
-class Keys:
-    """Takes every secret for the key of a client of that name."""
-
-    async def authenticate(self, secret: str) -> Principal:
-        """Return the client."""
-        return Principal(secret, secret, ADMIN.permissions)
 
 
 async def breaker_shown(gateway: Running, name: str) -> tuple[float, str]:
@@ -95,17 +86,17 @@ async def test_answers_that_break_after_their_beginning_count_as_failures(
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 async def test_one_clients_failures_in_a_row_do_not_open_a_breaker_but_two_clients_do(
-    start: Start, a: Upstream, b: Upstream, mode: Mode
+    two: Running, a: Upstream, b: Upstream, mode: Mode
 ) -> None:
     """A request that breaks a server must not let its sender take that server from everybody."""
-    gateway = await start({"a": provider(a), "b": provider(b)}, overrides={"authenticator": Keys()})
+    one_key, other_key = await new_key(two, "one"), await new_key(two, "other")
     a.default = Script.status(503)
     for _ in range(6):
-        await ask(gateway, mode, headers={"authorization": "Bearer one"})
-    assert gateway.target("a").breaker.state == "closed"
-    await ask(gateway, mode, headers={"authorization": "Bearer two"})
-    assert gateway.target("a").breaker.state == "open"
-    assert_whole(await ask(gateway, mode), "Hello world", "b", 1)
+        await ask(two, mode, key=one_key)
+    assert two.target("a").breaker.state == "closed"
+    await ask(two, mode, key=other_key)
+    assert two.target("a").breaker.state == "open"
+    assert_whole(await ask(two, mode), "Hello world", "b", 1)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)

@@ -12,7 +12,7 @@ import httpx
 
 from gateway.app import Gateway, create_app
 from gateway.server import GatewayServer, _config
-from tests.gateway.settings_files import GOOD_KEY, load
+from tests.gateway.settings_files import GOOD_KEY, GOOD_PEPPER, load
 
 if TYPE_CHECKING:
     import ssl
@@ -27,6 +27,8 @@ KEY = {"authorization": f"Bearer {GOOD_KEY}"}
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 JSON_HEADERS = {**KEY, "content-type": "application/json"}
 LIMIT_S = 20.0
+# So high that no test meets a limit that it is not about.
+GENEROUS = {f"GATEWAY_LIMITS__{name}": "1000000" for name in ("PER_KEY", "PER_IP", "AI", "UNAUTHENTICATED")}
 
 
 def upstream_toml(base_url: str, *, name: str = "up", more: str = "") -> str:
@@ -35,9 +37,9 @@ def upstream_toml(base_url: str, *, name: str = "up", more: str = "") -> str:
 
 
 def settings_for(tmp_path: Path, toml: str = ECHO, **environ: str) -> Settings:
-    """Load settings with a known admin key and a data folder below `tmp_path`."""
-    variables = {"GATEWAY_DATA_DIR": str(tmp_path / "data"), "API_KEY_ADMIN": GOOD_KEY, **environ}
-    return load(tmp_path, toml, **variables)
+    """Load settings with a known admin key and pepper, high limits, and a data folder below `tmp_path`."""
+    variables = {"GATEWAY_DATA_DIR": str(tmp_path / "data"), "API_KEY_ADMIN": GOOD_KEY, "KEY_PEPPER": GOOD_PEPPER}
+    return load(tmp_path, toml, **{**variables, **GENEROUS, **environ})
 
 
 @asynccontextmanager

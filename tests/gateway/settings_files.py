@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GOOD_KEY = "Zq7wJx0pL3vTn8sRk2Yb"
+GOOD_PEPPER = "Hm4cVb9yKd2wQx6tRz1s"
+# What production asks for.
+PRODUCTION = {"APP_ENV": "production", "API_KEY_ADMIN": GOOD_KEY, "KEY_PEPPER": GOOD_PEPPER}
 
 
 def load(tmp_path: Path, toml: str = "", **environ: str) -> Settings:

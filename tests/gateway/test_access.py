@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.app import ROUTES, create_app
-from gateway.auth.bootstrap import ADMIN, READER, BootstrapAuthenticator
-from gateway.auth.principal import Permission, Principal
-from gateway.middleware.guard import Access, Row
+from gateway.auth.bootstrap import ADMIN, READER, bootstrap_keys
+from gateway.auth.principal import Permission
 from tests.gateway.canonical import assert_canonical_error
-from tests.gateway.edge import ECHO, HELLO, KEY, asgi_client, edge_client, request_lines, settings_for
+from tests.gateway.edge import ECHO, HELLO, KEY, edge_client, request_lines, settings_for
 from tests.gateway.settings_files import GOOD_KEY
+from tests.gateway.test_route_walk import BASES, DOCUMENTED, GUARDED, ask
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,42 +21,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-GUARDED = [row for row in ROUTES if row.access != "public"]
 PUBLIC = {"/", "/health", "/health/live", "/health/ready", "/ai/status"}
 READ_KEY = "a-read-key-of-these-tests"
 TOKEN = "a-metrics-token-of-these-tests"
-BASES = ["", "/api/v2"]
-
-
-class OneKey:
-    """Knows the key `limited`, which may do everything but what it is made without."""
-
-    def __init__(self, without: frozenset[Permission]) -> None:
-        self._principal = Principal("k1", "limited-key", frozenset(Permission) - without)
-
-    async def authenticate(self, secret: str) -> Principal | None:
-        """Return the principal of the one key."""
-        return self._principal if secret == "limited" else None
-
-
-def test_every_route_declares_what_it_takes() -> None:
-    """There is no default, so a new row without it does not even build."""
-    words = set(get_args(get_args(Access)[1])) | {"public", "metrics"}
-    for row in ROUTES:
-        assert isinstance(row.access, Permission) or row.access in words
-    with pytest.raises(TypeError):
-        Row("GET", "/x", ROUTES[0].endpoint)  # type: ignore[call-arg]
-
-
-def test_only_the_named_routes_are_public() -> None:
-    """Whoever opens another one has to say so here."""
-    assert {row.path for row in ROUTES if row.access == "public"} == PUBLIC
-
-
-def test_no_route_stands_twice_in_the_table() -> None:
-    """The second row would silently replace the first, and its access with it."""
-    pairs = [(row.method, row.path) for row in ROUTES]
-    assert len(pairs) == len(set(pairs))
 
 
 @pytest.fixture
@@ -66,9 +33,16 @@ async def production(tmp_path: Path, log: BytesIO) -> AsyncIterator[httpx.AsyncC
         yield running
 
 
+def test_only_the_named_routes_are_public() -> None:
+    """Whoever opens another one has to say so here."""
+    assert {row.path for row in ROUTES if row.access == "public"} == PUBLIC
+
+
 @pytest.mark.parametrize("base", BASES, ids=["root", "prefix"])
-@pytest.mark.parametrize("row", GUARDED, ids=lambda row: row.path)
-async def test_a_guarded_route_is_401_without_a_valid_key(production: httpx.AsyncClient, base: str, row: Row) -> None:
+@GUARDED
+async def test_a_guarded_route_is_401_without_a_valid_key(
+    production: httpx.AsyncClient, base: str, route: tuple[str, str]
+) -> None:
     """Whatever is wrong with the credential, and the answer says how to send one."""
     bad = [
         "",
@@ -82,35 +56,19 @@ async def test_a_guarded_route_is_401_without_a_valid_key(production: httpx.Asyn
     ]
     for given in [None, *bad]:
         headers = {} if given is None else {b"authorization": given.encode("latin-1")}
-        response = await production.request(row.method, base + row.path, headers=headers, json=HELLO)
+        response = await production.request(route[0], base + route[1], headers=headers, json=HELLO)
         assert_canonical_error(response, "UNAUTHORIZED", 401)
         assert response.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("row", GUARDED, ids=lambda row: row.path)
-async def test_a_guarded_route_is_403_without_its_permission(tmp_path: Path, row: Row, log: BytesIO) -> None:
-    """And says which permission it is; with all others the key still does not pass."""
-    needed = row.access if isinstance(row.access, Permission) else Permission.READ_METRICS
-    settings = settings_for(tmp_path, ECHO, APP_ENV="production")
-    headers = {"authorization": "Bearer limited"}
-    async with asgi_client(create_app(settings, authenticator=OneKey(frozenset({needed})))) as client:
-        refused = await client.request(row.method, row.path, headers=headers, json=HELLO)
-    error = assert_canonical_error(refused, "FORBIDDEN", 403)
-    if "details" in error:
-        assert error["details"] == {"required_permission": needed.value}
-    else:
-        assert needed.value in error["message"]
-    async with asgi_client(create_app(settings, authenticator=OneKey(frozenset(Permission) - {needed}))) as client:
-        assert (await client.request(row.method, row.path, headers=headers, json=HELLO)).status_code == 200
-
-
-@pytest.mark.parametrize("row", GUARDED, ids=lambda row: row.path)
-async def test_the_admin_key_passes_everywhere(production: httpx.AsyncClient, row: Row, log: BytesIO) -> None:
+@GUARDED
+async def test_the_admin_key_passes_everywhere(
+    production: httpx.AsyncClient, route: tuple[str, str], log: BytesIO
+) -> None:
     """With the scheme in any letters, as RFC 9110 has it; and it shows under its own name in the log."""
     for scheme in ("Bearer", "bearer", "BEARER"):
-        headers = {"authorization": f"{scheme} {GOOD_KEY}"}
-        response = await production.request(row.method, row.path, headers=headers, json=HELLO)
-        assert response.status_code == 200
+        for response in await ask(production, route, {"authorization": f"{scheme} {GOOD_KEY}"}):
+            assert response.status_code == DOCUMENTED[route].passes
     assert {line["key"] for line in request_lines(log)} == {"bootstrap-admin"}
 
 
@@ -125,7 +83,7 @@ async def test_the_read_key_reads_only(production: httpx.AsyncClient, log: Bytes
 
 @pytest.mark.parametrize("path", sorted(PUBLIC))
 async def test_a_public_route_takes_any_credential(production: httpx.AsyncClient, path: str) -> None:
-    """It does not even look."""
+    """One that is wrong is no reason to refuse what needs none."""
     for headers in ({}, KEY, {"authorization": "Bearer wrong"}, {"authorization": "ApiKey old"}):
         assert (await production.get(path, headers=headers)).status_code == 200
 
@@ -165,13 +123,27 @@ async def test_the_metrics_token_opens_nothing_else(tmp_path: Path) -> None:
     assert_canonical_error(response, "UNAUTHORIZED", 401)
 
 
-async def test_bootstrap_keys_are_told_apart() -> None:
-    """The admin's, the reader's, nobody's; an empty key in the configuration is no key."""
-    both = BootstrapAuthenticator("admin-secret-0123456789", "read-secret-0123456789")
-    assert await both.authenticate("admin-secret-0123456789") is ADMIN
-    assert await both.authenticate("read-secret-0123456789") is READER
-    for wrong in ("", "admin-secret", "admin-secret-0123456789 ", "\udcff", "ADMIN-SECRET-0123456789"):
-        assert await both.authenticate(wrong) is None
-    assert await BootstrapAuthenticator("admin-secret-0123456789").authenticate("") is None
+@pytest.mark.parametrize("wrong", ["", "admin-secret", "admin-secret-0123456789 ", "\udcff", "ADMIN-SECRET-0123456789"])
+async def test_bootstrap_keys_are_told_apart(tmp_path: Path, wrong: str) -> None:
+    """The admin's, the reader's, nobody's; neither needs a look-up."""
+    app = create_app(settings_for(tmp_path, API_KEY_ADMIN="admin-secret-0123456789", API_KEY_READ=READ_KEY))
+    authenticator = app.state.authenticator
+    assert authenticator.known("admin-secret-0123456789") is ADMIN
+    assert authenticator.known(READ_KEY) is READER
+    assert authenticator.known(wrong) is None
+    assert not authenticator.may_be_live(wrong)
+    assert await authenticator.look_up(wrong) is None
+
+
+def test_an_empty_bootstrap_key_is_no_key() -> None:
+    """Whoever sends nothing would otherwise be the reader."""
+    assert bootstrap_keys("admin-secret-0123456789") == {"admin-secret-0123456789": ADMIN}
+    assert bootstrap_keys("", "") == {}
+    assert bootstrap_keys("the-same", "the-same") == {"the-same": ADMIN}
+
+
+def test_what_the_bootstrap_keys_may_do() -> None:
+    """One everything, the other what needs no trust."""
     assert ADMIN.permissions == frozenset(Permission)
     assert READER.permissions == {Permission.READ_PROJECTS, Permission.READ_VERSIONS, Permission.CHECK_UPDATES}
+    assert (ADMIN.is_root, READER.is_root) == (True, False)

@@ -50,7 +50,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 async def test_a_request_is_one_line_with_exactly_the_agreed_fields(client: httpx.AsyncClient, log: BytesIO) -> None:
     """In the agreed order too, so that lines can be read without a tool."""
     await client.get("/health?token=canary")
-    (line,) = log_lines(log)
+    (line,) = request_lines(log)
     assert set(line) == PLAIN
     assert list(line)[:4] == ["timestamp", "level", "event", "request_id"]
     assert TIME.fullmatch(line["timestamp"])
@@ -61,11 +61,12 @@ async def test_a_request_is_one_line_with_exactly_the_agreed_fields(client: http
 
 
 async def test_an_error_adds_its_code(client: httpx.AsyncClient, log: BytesIO) -> None:
-    """The status alone would not say which of the many 404s it was."""
+    """The status alone would not say which of the many 404s it was; what there was no answer to has no provider."""
     await client.post("/ai/chat", json={**HELLO, "model": "nobody-serves-this"}, headers=KEY)
-    (line,) = log_lines(log)
-    assert set(line) == PLAIN | {"code"}
+    (line,) = request_lines(log)
+    assert set(line) == PLAIN | AI | {"code"}
     assert (line["status"], line["code"], line["key"]) == (404, "MODEL_NOT_FOUND", "bootstrap-admin")
+    assert (line["provider"], line["model"], line["attempts"], line["prompt_tokens"]) == (None, None, 0, 0)
 
 
 async def test_a_chat_adds_who_answered_and_what_it_took(tmp_path: Path, log: BytesIO) -> None:
@@ -98,8 +99,9 @@ async def test_the_prefix_stays_in_the_path(client: httpx.AsyncClient, log: Byte
 
 async def test_a_path_cannot_forge_lines(client: httpx.AsyncClient, log: BytesIO) -> None:
     """An encoded line break is decoded before it gets here."""
+    before = len(log.getvalue().splitlines())
     await client.get('/a%0a{"event":"request"}%00%1b[31m')
-    assert len(log.getvalue().splitlines()) == 1
+    assert len(log.getvalue().splitlines()) == before + 1
     assert request_lines(log)[0]["path"] == '/a\n{"event":"request"}\x00\x1b[31m'
 
 
@@ -116,7 +118,8 @@ async def test_the_text_format_is_one_line_for_people(tmp_path: Path, text_log: 
     async with edge_client(tmp_path) as client:
         await client.get("/health", headers={"x-request-id": "r1"})
         await client.get("/a%0aFAKE%20line%1b[31m%E2%80%A8x")
-    first, second = text_log.getvalue().decode().removesuffix("\n").split("\n")
+    lines = text_log.getvalue().decode().removesuffix("\n").split("\n")
+    first, second = [line for line in lines if line.split()[2] == "request"]
     stamp, level, event, rest = first.split(maxsplit=3)
     assert TIME.fullmatch(stamp)
     assert (level, event) == ("info", "request")

@@ -96,11 +96,27 @@ async def test_other_routes_have_the_smaller_limit(gateway: Served, path: str) -
         assert_canonical_error(large, "PAYLOAD_TOO_LARGE", 413)
 
 
-async def test_the_size_is_checked_before_the_key(tmp_path: Path) -> None:
-    """A stranger's large body is refused for its size or its key, but never read."""
-    async with edge_client(tmp_path, TOML) as client:
-        response = await client.post("/ai/chat", content=body_of(LIMIT + 1))
-    assert_canonical_error(response, "PAYLOAD_TOO_LARGE", 413)
+@pytest.mark.parametrize("path", CHATS)
+async def test_a_strangers_large_body_is_refused_and_never_read(gateway: Served, path: str) -> None:
+    """For its key; and the connection closes, so that nobody has to throw the rest away."""
+    async with wire(gateway.port) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 33554433\r\nContent-Type: application/json\r\n\r\n"
+        await connection.send(head.encode())
+        answer = await connection.answer()
+        assert answer.status == 401
+        assert answer.all("connection") == ["close"]
+        assert await connection.end() == b""
+
+
+async def test_a_body_that_is_too_large_counts_as_a_request(tmp_path: Path) -> None:
+    """Else it would be a way to ask as often as one likes."""
+    async with edge_client(tmp_path, TOML, GATEWAY_LIMITS__PER_KEY="2") as client:
+        answers = [await client.post("/ai/chat", content=body_of(LIMIT + 1), headers=JSON_HEADERS) for _ in range(3)]
+    assert [answer.headers["x-ratelimit-remaining"] for answer in answers] == ["1", "0", "0"]
+    for answer in answers[:2]:
+        assert_canonical_error(answer, "PAYLOAD_TOO_LARGE", 413)
+    assert_canonical_error(answers[2], "RATE_LIMIT_EXCEEDED", 429)
+    assert {answer.headers["connection"] for answer in answers} == {"close"}
 
 
 async def test_a_client_with_a_normal_library_sees_the_413(gateway: Served) -> None:

@@ -151,7 +151,10 @@ async def test_only_headers_of_the_allow_list_go_upstream(chat: httpx.AsyncClien
 
 @pytest.mark.parametrize("path", ["/ai/chat", "/v1/chat/completions"])
 async def test_only_headers_of_the_allow_list_come_down(chat: httpx.AsyncClient, up: Upstream, path: str) -> None:
-    """Rate limits, Retry-After and the vendor's request id do; cookies and everything else do not."""
+    """Rate limits, Retry-After and the vendor's request id do; cookies and everything else do not.
+
+    `X-RateLimit-*` are the gateway's own, whatever the provider sends under these names.
+    """
     up.set_cookie = True
     up.extra_headers = {
         "retry-after": "7",
@@ -164,7 +167,13 @@ async def test_only_headers_of_the_allow_list_come_down(chat: httpx.AsyncClient,
         "x-request-id": "req-of-the-vendor",
         "server": "cloudflare-canary",
         "openai-organization": "org-canary",
+        "x-ratelimit-limit": "canary",
         "x-ratelimit-remaining": "canary",
+        "x-ratelimit-reset": "canary",
+        "ratelimit": "canary",
+        "ratelimit-policy": "canary",
+        "x-lunarbit-provider": "canary",
+        "x-lunarbit-error-code": "canary",
         "access-control-allow-origin": "*",
         "content-security-policy": "canary",
         "strict-transport-security": "canary",
@@ -181,7 +190,11 @@ async def test_only_headers_of_the_allow_list_come_down(chat: httpx.AsyncClient,
     assert got["x-lunarbit-upstream-request-id"] == "req-of-the-vendor"
     assert got["x-request-id"].startswith("req_")
     assert {"set-cookie", "server", "alt-svc", "x-internal", "openai-organization"}.isdisjoint(got)
-    assert {"x-ratelimit-remaining", "access-control-allow-origin"}.isdisjoint(got)
+    assert {"access-control-allow-origin", "x-lunarbit-error-code"}.isdisjoint(got)
+    names = [name.lower() for name, _ in got.multi_items()]
+    for name in ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit", "ratelimit-policy"):
+        assert names.count(name) == 1, name
+    assert (got["x-ratelimit-limit"], got["x-ratelimit-remaining"]) == ("1000000", "999999")
     assert not [value for value in got.values() if "canary" in value]
 
 

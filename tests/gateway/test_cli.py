@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,42 +10,13 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.version import VERSION
-from tests.architecture.installation import REPOSITORY, free_port
+from tests.architecture.installation import free_port
+from tests.cli.program import lunarbit
 from tests.gateway.edge import upstream_toml
 from tests.upstream import Script, Upstream
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-ENVIRONMENT = {"PATH": os.defpath, "PYTHONPATH": str(REPOSITORY), "LMSTUDIO_ENABLED": "false"}
-KEPT = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COVERAGE_FILE")
-
-
-async def lunarbit(tmp_path: Path, *arguments: str, toml: str | None = None, **environ: str) -> tuple[int, str, str]:
-    """Run the command line in a folder of its own; return exit code, standard output and standard error."""
-    if toml is not None:
-        (tmp_path / "config").mkdir(exist_ok=True)
-        (tmp_path / "config" / "gateway.toml").write_text(toml, encoding="utf-8")
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "gateway",
-        *arguments,
-        cwd=tmp_path,
-        env={**ENVIRONMENT, **kept, **environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(60):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
 
 
 @pytest.fixture
@@ -202,3 +170,23 @@ async def test_a_data_folder_that_cannot_be_used_is_named(tmp_path: Path) -> Non
     assert (code, out) == (2, "")
     assert err.startswith(f"data.dir (GATEWAY_DATA_DIR) is '{taken}'")
     assert "Traceback" not in err
+
+
+NO_PRICES = {"GATEWAY_USAGE__PRICES": "nowhere.toml"}
+TWO_WORKERS = {"GATEWAY_SERVER__WORKERS": "2", "GATEWAY_LIMITS__LIMITS_PER_WORKER_OK": "true"}
+
+
+@pytest.mark.parametrize("workers", [{}, TWO_WORKERS], ids=["one-worker", "two-workers"])
+async def test_prices_that_cannot_be_read_stop_the_start(tmp_path: Path, workers: dict[str, str]) -> None:
+    """Workers that cannot be made would otherwise be started again and again."""
+    environ = {**NO_PRICES, **workers, "PORT": str(free_port())}
+    code, _, err = await lunarbit(tmp_path, "serve", toml="", **environ)
+    assert (code, err.count("nowhere.toml")) == (2, 1)
+    assert "Traceback" not in err
+
+
+async def test_check_config_reads_the_prices_too(tmp_path: Path) -> None:
+    """A configuration that cannot be served is not valid."""
+    code, out, err = await lunarbit(tmp_path, "check-config", toml="", **NO_PRICES)
+    assert (code, out) == (2, "")
+    assert "nowhere.toml" in err

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.app import create_app
 from tests.gateway.canonical import assert_canonical_error, assert_security_headers
-from tests.gateway.edge import ECHO, HELLO, KEY, asgi_client, edge_client, settings_for
-from tests.gateway.test_security_headers import BrokenAuthenticator
+from tests.gateway.edge import ECHO, HELLO, KEY, asgi_client, edge_client
+from tests.gateway.test_security_headers import broken_app
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,8 +108,7 @@ async def test_errors_can_be_read_by_an_allowed_origin(tmp_path: Path, path: str
 
 async def test_an_unhandled_exception_can_be_read_by_an_allowed_origin(tmp_path: Path) -> None:
     """Also the 500, which is made outside of the application's own middleware."""
-    app = create_app(settings_for(tmp_path, ON), authenticator=BrokenAuthenticator())
-    async with asgi_client(app) as client:
+    async with asgi_client(broken_app(tmp_path, ON)) as client:
         response = await client.get("/v1/models", headers={"origin": CONSOLE, **KEY})
     assert_canonical_error(response, "INTERNAL_ERROR", 500)
     assert response.headers["access-control-allow-origin"] == CONSOLE

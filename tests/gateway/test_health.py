@@ -6,6 +6,7 @@ import re
 import sqlite3
 import threading
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ import pytest
 
 from gateway.app import Gateway, create_app
 from gateway.drain import Drain
-from gateway.errors import GatewayError, ShuttingDown
-from gateway.storage.sqlite import SQLiteDatabase
+from gateway.errors import GatewayError, KeyRevoked, ShuttingDown
+from gateway.storage.failures import DatabaseUnusable
+from gateway.storage.sqlite_backend import SQLiteBackend
+from gateway.stores import DATABASE_FILE
 from gateway.version import VERSION
-from gateway.wiring import DATABASE_FILE
 from tests.gateway.canonical import assert_canonical_error
 from tests.gateway.edge import HELLO, KEY, asgi_client, settings_for
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
+    from starlette.types import Message
 
 
 @asynccontextmanager
@@ -117,16 +120,16 @@ async def test_a_database_that_does_not_answer_in_time_is_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that hangs blocks one thread, however often somebody asks."""
-    monkeypatch.setattr("gateway.storage.sqlite.PING_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("gateway.storage.database.PING_TIMEOUT_S", 0.05)
     recovered = threading.Event()
     asked = 0
 
-    def hang(_: SQLiteDatabase) -> bool:
+    def hang(_: SQLiteBackend) -> bool:
         nonlocal asked
         asked += 1
         return recovered.wait(20)
 
-    monkeypatch.setattr(SQLiteDatabase, "_answers", hang)
+    monkeypatch.setattr(SQLiteBackend, "_read_anew", hang)
     async with running(tmp_path) as (_, client, _file):
         for _ in range(3):
             assert_canonical_error(await client.get("/health/ready"), "STORAGE_UNAVAILABLE", 503)
@@ -136,32 +139,46 @@ async def test_a_database_that_does_not_answer_in_time_is_not_ready(
             await anyio.sleep(0.01)
 
 
-async def test_a_data_folder_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
-    """Better no gateway than one that loses what it should keep."""
-    (tmp_path / "data").write_text("a file where a folder should be")
-    database = SQLiteDatabase(tmp_path / "data" / "x.sqlite3")
-    with pytest.raises(OSError, match=r"File exists|Not a directory"):
-        await database.open()
-    assert await database.ping() is False
-    await database.close()
+def _a_file_for_a_folder(data: Path) -> None:
+    data.write_text("a file where a folder should be")
 
 
-async def test_a_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
-    """It is left as it is, for whoever put it there."""
-    file = tmp_path / "x.sqlite3"
-    file.write_bytes(b"something else entirely" * 100)
-    with pytest.raises(sqlite3.DatabaseError):
-        await SQLiteDatabase(file).open()
-    assert file.read_bytes().startswith(b"something else")
+def _no_database(data: Path) -> None:
+    data.mkdir()
+    (data / DATABASE_FILE).write_bytes(b"something else entirely" * 100)
+
+
+@pytest.mark.parametrize("spoil", [_a_file_for_a_folder, _no_database])
+async def test_a_database_that_cannot_be_opened_stops_the_start(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    """Better no gateway than one that loses what it should keep. It says why in one line, and touches nothing."""
+    spoil(tmp_path / "data")
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    with pytest.raises(DatabaseUnusable):
+        await create_app(settings_for(tmp_path))({"type": "lifespan", "state": {}}, receive, send)
+    (failed,) = told
+    assert failed["type"] == "lifespan.startup.failed"
+    assert DATABASE_FILE in failed["message"]
+    assert "cannot be used" in failed["message"]
+    assert "\n" not in failed["message"]
+    found = tmp_path / "data"
+    kept = found if found.is_file() else found / DATABASE_FILE
+    assert kept.read_bytes().startswith((b"a file where", b"something else"))
 
 
 async def test_calls_hear_of_the_end_of_the_grace_once() -> None:
     """Also one that begins to listen when the grace is over already."""
     drain = Drain(0.01)
     heard: list[GatewayError] = []
-    drain.add(heard.append)
+    drain.add(heard.append, "k")
     forgotten: list[GatewayError] = []
-    drain.add(forgotten.append)
+    drain.add(forgotten.append, "k")
     drain.remove(forgotten.append)
     drain.check()
     drain.begin()
@@ -174,6 +191,25 @@ async def test_calls_hear_of_the_end_of_the_grace_once() -> None:
     await anyio.sleep(0.05)
     assert [type(error) for error in heard] == [ShuttingDown]
     late: list[GatewayError] = []
-    drain.add(late.append)
+    drain.add(late.append, "k")
     assert [type(error) for error in late] == [ShuttingDown]
     assert forgotten == []
+
+
+def test_the_calls_of_one_key_can_be_ended_alone() -> None:
+    """A revocation is nobody else's business; the others go on, and what has ended hears nothing."""
+    drain = Drain(1.0)
+    heard: list[str] = []
+    bells = {name: partial(_ring, heard, name) for name in ("a1", "a2", "b", "anonymous")}
+    for name, key_id in (("a1", "a"), ("a2", "a"), ("b", "b"), ("anonymous", "")):
+        drain.add(bells[name], key_id)
+    drain.remove(bells["a2"])
+    drain.end_calls_of("a", KeyRevoked("revoked"))
+    drain.end_calls_of("nobody", KeyRevoked("revoked"))
+    assert heard == ["a1 KEY_REVOKED"]
+    assert not drain.draining
+    drain.check()
+
+
+def _ring(heard: list[str], name: str, error: GatewayError) -> None:
+    heard.append(f"{name} {error.code}")

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import ROUTES, create_app
 from gateway.observability.metrics import Metrics
+from gateway.stores import DATABASE_FILE
 from gateway.version import VERSION
 from tests.gateway.edge import ECHO, HELLO, KEY, asgi_client, edge_client, settings_for, upstream_toml
 from tests.upstream import Script, Upstream
@@ -163,9 +164,43 @@ async def test_the_build_and_the_lag_of_the_loop_are_there(
     assert ("lunarbit_event_loop_lag_seconds_count", ()) in samples
 
 
+async def test_the_stores_say_how_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the database answers, what waits to be written there, and what was given up."""
+    monkeypatch.setattr("gateway.upkeep.KEYS_EVERY_S", 0.01)
+    app = create_app(settings_for(tmp_path))
+    async with asgi_client(app) as client:
+        async with asyncio.timeout(10):
+            while value(await scrape(client), "lunarbit_database_up") != 1:
+                await asyncio.sleep(0.02)
+        (tmp_path / "data" / DATABASE_FILE).rename(tmp_path / "gone.sqlite3")
+        async with asyncio.timeout(10):
+            while value(samples := await scrape(client), "lunarbit_database_up") != 0:
+                await asyncio.sleep(0.02)
+        assert ("lunarbit_usage_records_pending", ()) in samples
+        assert value(samples, "lunarbit_usage_records_dropped_total") == 0
+        assert value(samples, "lunarbit_redis_fallbacks_total") == 0
+        # The gateway would otherwise end only after it has tried for some seconds to write the usage.
+        (tmp_path / "gone.sqlite3").rename(tmp_path / "data" / DATABASE_FILE)
+
+
+async def test_what_waits_for_the_database_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It grows while the database is away."""
+    monkeypatch.setattr("gateway.upkeep.GAUGES_EVERY_S", 0.01)
+    app = create_app(settings_for(tmp_path))
+    async with asgi_client(app) as client:
+        file = tmp_path / "data" / DATABASE_FILE
+        file.rename(tmp_path / "gone.sqlite3")
+        for _ in range(3):
+            assert (await client.post("/ai/chat", json=HELLO, headers=KEY)).status_code == 200
+        async with asyncio.timeout(10):
+            while value(await scrape(client), "lunarbit_usage_records_pending") != 3:
+                await asyncio.sleep(0.02)
+        (tmp_path / "gone.sqlite3").rename(file)
+
+
 async def test_the_lag_is_measured_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any request."""
-    monkeypatch.setattr("gateway.wiring.LAG_EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.upkeep.GAUGES_EVERY_S", 0.01)
     async with edge_client(tmp_path) as client:
         async with asyncio.timeout(10):
             while value(await scrape(client), "lunarbit_event_loop_lag_seconds_count") < 3:

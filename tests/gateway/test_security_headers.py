@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.app import create_app
+from gateway.app import Gateway, create_app
 from gateway.auth.principal import Principal
 from tests.gateway.canonical import SECURITY_HEADERS, assert_canonical_error, assert_security_headers
 from tests.gateway.edge import (
@@ -37,10 +37,25 @@ CHAT = json.dumps(HELLO)
 class BrokenAuthenticator:
     """Stands for any endpoint or part that raises something unplanned."""
 
-    async def authenticate(self, secret: str) -> Principal | None:
+    def known(self, secret: str) -> Principal | None:
         """Raise with a message that quotes what nobody may read."""
         message = f"cannot look up {secret}"
         raise ZeroDivisionError(message)
+
+    def may_be_live(self, secret: str) -> bool:
+        """Say yes to everything."""
+        return True
+
+    async def look_up(self, secret: str) -> Principal | None:
+        """Raise like `known`."""
+        return self.known(secret)
+
+
+def broken_app(tmp_path: Path, toml: str = ECHO) -> Gateway:
+    """Make a gateway that fails at every key."""
+    app = create_app(settings_for(tmp_path, toml))
+    app.state.authenticator = BrokenAuthenticator()
+    return app
 
 
 REQUESTS: list[tuple[str, str, dict[str, Any], int, str]] = [
@@ -87,7 +102,7 @@ async def test_every_answer_has_them_once(
 @pytest.mark.parametrize("path", ["/ai/chat", "/api/v2/ai/chat", "/v1/chat/completions"])
 async def test_an_unhandled_exception_is_a_canonical_500(tmp_path: Path, path: str, log: BytesIO) -> None:
     """Starlette answers such errors outside of its middleware; the exception's text goes nowhere."""
-    app = create_app(settings_for(tmp_path), authenticator=BrokenAuthenticator())
+    app = broken_app(tmp_path)
     async with asgi_client(app) as client:
         response = await client.post(path, json=HELLO, headers={"authorization": "Bearer canary-of-a-secret-key"})
     assert_canonical_error(response, "INTERNAL_ERROR", 500)
@@ -96,14 +111,14 @@ async def test_an_unhandled_exception_is_a_canonical_500(tmp_path: Path, path: s
     (line,) = [line for line in log_lines(log) if line["event"] == "unhandled_exception"]
     assert line["error_type"] == "ZeroDivisionError"
     assert line["request_id"] == response.headers["x-request-id"]
-    assert any("authenticate" in frame for frame in line["where"])
+    assert any("known" in frame for frame in line["where"])
     (finished,) = request_lines(log)
     assert (finished["status"], finished["code"]) == (500, "INTERNAL_ERROR")
 
 
 async def test_an_unhandled_exception_on_a_socket_leaves_the_connection_usable(tmp_path: Path, log: BytesIO) -> None:
     """The server itself must not add its own plain answer."""
-    app = create_app(settings_for(tmp_path), authenticator=BrokenAuthenticator())
+    app = broken_app(tmp_path)
     async with served(app) as running, wire(running.port) as connection:
         for _ in range(2):
             await connection.send(get("/v1/models", "Authorization: Bearer something"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.settings import load_settings
-from tests.gateway.settings_files import GOOD_KEY, load, only_problem, refused, value_of
+from tests.gateway.settings_files import GOOD_KEY, GOOD_PEPPER, load, only_problem, refused, value_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ SECRET_FILES = [
     ("KEY_PEPPER_FILE", "auth.pepper"),
     ("KEY_PEPPER_PREVIOUS_FILE", "auth.pepper_previous"),
     ("GATEWAY_AUTH__PEPPER_FILE", "auth.pepper"),
+    ("AUDIT_KEY_FILE", "audit.key"),
     ("METRICS_TOKEN_FILE", "metrics.token"),
     ("GITHUB_TOKEN_FILE", "github.token"),
     ("GITHUB_WEBHOOK_SECRET_FILE", "github.webhook_secret"),
@@ -34,7 +35,8 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path, variable: str, dotted: st
     """Container platforms hand secrets over as files, often with a line break that is no part of them."""
     secret = tmp_path / "secret.txt"
     secret.write_bytes(GOOD_KEY.encode() + ending.encode())
-    assert value_of(load(tmp_path, **{variable: str(secret)}), dotted) == GOOD_KEY
+    needed = {"KEY_PEPPER": GOOD_PEPPER} if dotted == "auth.pepper_previous" else {}
+    assert value_of(load(tmp_path, **{variable: str(secret)}, **needed), dotted) == GOOD_KEY
 
 
 def test_addresses_with_passwords_and_header_tables_can_come_from_files(tmp_path: Path) -> None:
@@ -73,7 +75,7 @@ def test_a_folder_is_no_secret_file_and_a_missing_admin_file_is_not_also_a_missi
     tmp_path: Path,
 ) -> None:
     """In production the unreadable file is the one thing to mend."""
-    line = only_problem(tmp_path, APP_ENV="production", API_KEY_ADMIN_FILE=str(tmp_path))
+    line = only_problem(tmp_path, APP_ENV="production", KEY_PEPPER=GOOD_PEPPER, API_KEY_ADMIN_FILE=str(tmp_path))
     assert "API_KEY_ADMIN_FILE" in line
     assert "folder" in line
 
@@ -184,6 +186,8 @@ EVERY_SECRET = f"""
     pepper_previous = "{CANARY}-2"
     admin_key = "{CANARY}-3"
     read_key = "{CANARY}-4"
+    [audit]
+    key = "{CANARY}-5"
     [metrics]
     token = "{CANARY}"
     [github]

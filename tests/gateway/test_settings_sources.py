@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings, SettingsError, load_settings
-from tests.gateway.settings_files import GOOD_KEY, load, only_problem, refused, value_of
+from tests.gateway.settings_files import GOOD_KEY, GOOD_PEPPER, PRODUCTION, load, only_problem, refused, value_of
 
 PAGE = [
     ("APP_ENV", "test", "app_env", "test"),
@@ -20,8 +20,9 @@ PAGE = [
     ("REDIS_URL", "redis://h:6379/0", "redis.url", "redis://h:6379/0"),
     ("API_KEY_ADMIN", GOOD_KEY, "auth.admin_key", GOOD_KEY),
     ("API_KEY_READ", GOOD_KEY, "auth.read_key", GOOD_KEY),
-    ("KEY_PEPPER", "pepper", "auth.pepper", "pepper"),
-    ("KEY_PEPPER_PREVIOUS", "older", "auth.pepper_previous", "older"),
+    ("KEY_PEPPER", GOOD_KEY, "auth.pepper", GOOD_KEY),
+    ("KEY_PEPPER_PREVIOUS", GOOD_KEY, "auth.pepper_previous", GOOD_KEY),
+    ("AUDIT_KEY", GOOD_KEY, "audit.key", GOOD_KEY),
     ("METRICS_TOKEN", "token", "metrics.token", "token"),
     ("LOG_LEVEL", "WARN", "log.level", "warning"),
     ("LOG_FORMAT", "text", "log.format", "text"),
@@ -85,8 +86,10 @@ def test_without_file_and_environment_the_defaults_of_the_specification_apply(
 @pytest.mark.parametrize(("variable", "text", "dotted", "expected"), PAGE + PREFIXED)
 def test_a_variable_sets_its_key(tmp_path: Path, variable: str, text: str, dotted: str, expected: object) -> None:
     """Deployments rely on these names."""
-    production = {"API_KEY_ADMIN": GOOD_KEY} if text == "production" else {}
-    assert value_of(load(tmp_path, **{variable: text}, **production), dotted) == expected
+    needed = PRODUCTION if text == "production" else {}
+    if dotted == "auth.pepper_previous":
+        needed = {"KEY_PEPPER": GOOD_PEPPER}
+    assert value_of(load(tmp_path, **{**needed, variable: text}), dotted) == expected
 
 
 def test_a_route_can_be_made_in_the_environment_alone(tmp_path: Path) -> None:

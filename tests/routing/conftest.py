@@ -21,4 +21,4 @@ def measured_by_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the modules that measure latencies read the running loop's clock."""
     clock = SimpleNamespace(perf_counter=_perf_counter, monotonic=time.monotonic)
     monkeypatch.setattr("routing.stream.time", clock)
-    monkeypatch.setattr("routing.router.time", clock)
+    monkeypatch.setattr("routing.whole.time", clock)

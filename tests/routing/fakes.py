@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from providers.base import AIProvider, CompletionRequest, StreamEvent
 from providers.config import Timeouts
 from routing.plan import Plan, Route
-from routing.router import Answer, ModelRouter
+from routing.router import ModelRouter
 from routing.targets import ProviderState, Target
+from routing.whole import Answer
 from tests.routing.virtual_time import now
 
 if TYPE_CHECKING:

@@ -1,9 +1,8 @@
-"""The command line: serve, check-config, version."""
+"""`lunarbit serve`, `check-config` and `version`."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway import start
+from gateway.cli.run import ConfigOption
+from gateway.errors import CannotStart
 from gateway.settings import Settings, SettingsError, load_settings
+from gateway.storage.database import Database
+from gateway.stores import database_url, prices_of
 from gateway.version import VERSION
 from gateway.wiring import provider_configs
 from providers import registry
@@ -24,29 +27,25 @@ if TYPE_CHECKING:
 
 PROBE_TIMEOUT_S = 15.0
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="The LunarBit Gateway.")
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="The TOML file; default config/gateway.toml.")]
 
-
-@app.command()
 def serve(
+    *,
     config: ConfigOption = None,
-    reload: Annotated[bool, typer.Option("--reload", help="Start anew when a source file changes.")] = False,  # noqa: FBT002
+    reload: Annotated[bool, typer.Option("--reload", help="Start anew when a source file changes.")] = False,
 ) -> None:
     """Run the gateway."""
     start.serve(config, reload=reload)
 
 
-@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)
 
 
-@app.command("check-config")
 def check_config(
+    *,
     config: ConfigOption = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Ask every provider for its models.")] = False,  # noqa: FBT002
+    probe: Annotated[bool, typer.Option("--probe", help="Ask every provider for its models.")] = False,
 ) -> None:
     """Check the configuration, and with --probe every provider. Exit code 0 when all is well, 1 or 2 when not."""
     try:
@@ -55,7 +54,9 @@ def check_config(
         transport = Transport()
         for entry in configs:
             registry.build(entry, transport)
-    except (SettingsError, ProviderSetupError) as exc:
+        prices_of(settings)
+        Database(database_url(settings))
+    except (SettingsError, ProviderSetupError, CannotStart) as exc:
         typer.echo(str(exc), err=True)
         raise typer.Exit(start.EXIT_BAD_SETTINGS) from exc
     typer.echo(f"The configuration is valid: {len(configs)} provider(s), {len(settings.routing.routes)} route(s).")

@@ -1,0 +1,23 @@
+"""The command line, split by noun: serving and configuration, keys, the database, the audit log."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import audit, database, keys, serve
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    # A variable in a traceback may hold a secret.
+    pretty_exceptions_show_locals=False,
+    help="The LunarBit Gateway.",
+)
+app.command()(serve.serve)
+app.command()(serve.version)
+app.command("check-config")(serve.check_config)
+app.add_typer(keys.commands, name="keys")
+app.add_typer(database.commands, name="db")
+app.add_typer(audit.commands, name="audit")
+
+__all__ = ["app"]

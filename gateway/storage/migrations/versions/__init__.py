@@ -1,0 +1,1 @@
+"""One module for each migration, named for its revision."""

@@ -1,0 +1,85 @@
+"""The work that goes on beside the requests: fresh gauges, news of changed keys, and old usage thrown away."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from gateway.errors import StorageUnavailable
+from gateway.observability.logs import exception_fields, get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.auth.authenticator import KeyAuthenticator
+    from gateway.auth.secret import Peppers
+    from gateway.observability.metrics import Metrics
+    from gateway.storage.leases import Leases
+    from gateway.storage.usage import UsageTable
+    from gateway.usage.recorder import UsageRecorder
+    from routing.router import ModelRouter
+
+GAUGES_EVERY_S = 0.5
+# A revocation has to reach every process within a second.
+KEYS_EVERY_S = 0.4
+PRUNE_EVERY_S = 3600.0
+_PRUNE_LEASE = "usage-retention"
+_DAY_MS = 86_400_000
+
+
+async def keep_gauges(metrics: Metrics, router: ModelRouter, recorder: UsageRecorder) -> None:
+    """Set what is not counted but looked at, so that the gauges of every worker are fresh.
+
+    How much later than planned this task wakes up is how long every other one may have waited.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        planned = loop.time() + GAUGES_EVERY_S
+        await asyncio.sleep(GAUGES_EVERY_S)
+        metrics.loop_lag.observe(max(0.0, loop.time() - planned))
+        metrics.show_providers(list(router.providers.values()))
+        metrics.usage_pending.set(recorder.pending)
+
+
+async def follow_keys(authenticator: KeyAuthenticator, metrics: Metrics) -> None:
+    """Ask the database again and again which keys have changed."""
+    while True:
+        await asyncio.sleep(KEYS_EVERY_S)
+        try:
+            await authenticator.refresh()
+        except StorageUnavailable:
+            # The database has said so in the log; keys that are known go on working meanwhile.
+            metrics.database_up.set(0)
+        except Exception as exc:  # noqa: BLE001 - revocations must go on coming, whatever one look has met with.
+            metrics.database_up.set(0)
+            get_logger().error("keys_not_followed", **exception_fields(exc))
+        else:
+            metrics.database_up.set(1)
+
+
+async def prune_usage(usage: UsageTable, leases: Leases, retention_days: int, clock_ms: Callable[[], int]) -> None:
+    """Throw away usage that is older than `retention_days`, in one of all processes, once an hour."""
+    holder = secrets.token_hex(8)
+    while True:
+        try:
+            if await leases.acquire(_PRUNE_LEASE, holder, PRUNE_EVERY_S * 1.5):
+                removed = await usage.prune(clock_ms() - retention_days * _DAY_MS)
+                if removed:
+                    get_logger().info("usage_pruned", rows=removed, retention_days=retention_days)
+        except StorageUnavailable:
+            pass
+        except Exception as exc:  # noqa: BLE001 - the next hour tries again.
+            get_logger().error("usage_not_pruned", **exception_fields(exc))
+        await asyncio.sleep(PRUNE_EVERY_S)
+
+
+def warn_of_unknown_peppers(peppers: Peppers, used: frozenset[str]) -> None:
+    """Say in the log that some keys cannot work, because the pepper that they were made with is not configured."""
+    unknown = sorted(used - set(peppers.ids))
+    if unknown:
+        get_logger().warning(
+            "keys_of_unknown_pepper",
+            pepper_ids=unknown,
+            hint="these keys answer 401; give the pepper that they were made with as KEY_PEPPER_PREVIOUS",
+        )
