@@ -13,7 +13,7 @@ import secrets
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 import msgspec
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from gateway.auth.principal import Budget, KeyLimits, Principal
     from gateway.limits.counters import Counters
     from providers.base import CompletionRequest
+
+T = TypeVar("T")
 
 # What is reserved for an answer whose length nobody limits, and what a stream takes in each further step.
 ASSUMED_ANSWER_TOKENS = 1_000
@@ -56,6 +58,10 @@ class Unwritten(Protocol):
 
     def unwritten(self, key_id: str, day: str) -> tuple[int, int]:
         """Return tokens, and cost in billionths, of one day (`YYYY-MM-DD`, UTC)."""
+        ...
+
+    async def between_writes(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Return what `read` returns when nothing is written meanwhile; it may be run more than once."""
         ...
 
 
@@ -116,8 +122,9 @@ class Allowances:
         start, end = _period(budget.period, now)
         quota = Quota(f"budget:{key_id}:{budget.period}:{start}", budget.nano, _ms(end))
         if not await self._counters.knows(quota):
-            cost_nano = self._pending.unwritten(key_id, f"{now:%Y-%m-%d}")[1]
-            await self._start(quota, partial(self._spent.spent_nano, key_id, start), cost_nano)
+            today = f"{now:%Y-%m-%d}"
+            spent = partial(self._spent.spent_nano, key_id, start)
+            await self._start(quota, spent, lambda: self._pending.unwritten(key_id, today)[1])
         used = await self._counters.used(quota)
         if used < budget.nano:
             return quota
@@ -133,23 +140,27 @@ class Allowances:
         day, end = _period("day", now)
         quota = Quota(f"tokens:{key_id}:{day}", limit, _ms(end))
         if not await self._counters.knows(quota):
-            tokens = self._pending.unwritten(key_id, day)[0]
-            await self._start(quota, partial(self._spent.tokens_used, key_id, day), tokens)
+            used = partial(self._spent.tokens_used, key_id, day)
+            await self._start(quota, used, lambda: self._pending.unwritten(key_id, day)[0])
         return quota
 
-    async def _start(self, quota: Quota, used: Callable[[], Awaitable[int]], unwritten: int) -> None:
+    async def _start(self, quota: Quota, written: Callable[[], Awaitable[int]], unwritten: Callable[[], int]) -> None:
         """Begin to count where the ledger ends; while there is no database, from nothing, so that traffic goes on."""
         now = time.monotonic()
         if now < self._ask_again_at:
             return
+
+        async def all_used() -> int:
+            return await written() + unwritten()
+
         try:
             async with asyncio.timeout(_LEDGER_S):
-                before = await used()
+                before = await self._pending.between_writes(all_used)
         except (StorageUnavailable, TimeoutError):
             self._ask_again_at = now + _LEDGER_PAUSE_S
             return
         # What was counted here while the ledger was away is in it by now, or waits to be.
-        await self._counters.start(quota, before + unwritten)
+        await self._counters.start(quota, before)
 
     async def _enter(self, allowance: Allowance, key: str, limit: int) -> None:
         holder = secrets.token_hex(8)

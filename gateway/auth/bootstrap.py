@@ -10,6 +10,8 @@ READER = Principal(
     "bootstrap-read",
     frozenset({Permission.READ_PROJECTS, Permission.READ_VERSIONS, Permission.CHECK_UPDATES}),
 )
+# No stored key may look like one of these in the logs.
+BOOTSTRAP_NAMES = frozenset({ADMIN.name, READER.name})
 
 
 def bootstrap_keys(admin_key: str, read_key: str = "") -> dict[str, Principal]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from gateway.audit.entry import AuditEntry, log_head
 from gateway.auth import key_fields
+from gateway.auth.bootstrap import BOOTSTRAP_NAMES
 from gateway.auth.escalation import Defaults, check_not_wider
 from gateway.auth.keys import ApiKey, iso, permission_flags
 from gateway.auth.secret import masked, new_secret
@@ -105,7 +106,7 @@ class KeyService:
                 before = await act.tx.remembered(caller.id, idempotency_key, now)
                 if before is not None:
                     return _repeated(before, request_hash)
-            if await act.tx.live(key.name) is not None:
+            if key.name in BOOTSTRAP_NAMES or await act.tx.live(key.name) is not None:
                 msg = f"There is a key named {key.name!r} already; revoke it first or choose another name"
                 raise KeyNameExists(msg, details={"name": key.name}, param="name")
             audited = await act.audit("key.create", None, key)
@@ -189,7 +190,8 @@ class KeyService:
 
     async def _live(self, act: _Act, name: str) -> KeyWithSecrets:
         """Return the live key of that name, if the caller may touch it."""
-        found = await act.tx.live(name)
+        # Not every database takes every character, and no key has such a name.
+        found = await act.tx.live(name) if name.isprintable() else None
         if found is None:
             names = await act.tx.live_names(_NAMES_TOLD)
             msg = f"There is no live key named {name[:100]!r}"

@@ -53,6 +53,8 @@ def event(seq: int, entry: AuditEntry) -> dict[str, Any]:
         "seq": seq,
         "at": datetime.fromtimestamp(entry.at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{entry.at % 1000:03d}Z",
         "actor": entry.actor,
+        # Names can be given again, and by people; the id tells one key from another.
+        "actorId": entry.actor_id,
         "action": entry.action,
         "target": entry.target,
         "before": entry.before,

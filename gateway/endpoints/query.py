@@ -39,6 +39,14 @@ class Query:
         self._errors.append((name, f"must be a whole number from 1 to {most}"))
         return default
 
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        """Return one of several words."""
+        value = self._left.pop(name, default)
+        if value in choices:
+            return value
+        self._errors.append((name, f"must be {' or '.join(choices)}"))
+        return default
+
     def time_ms(self, name: str, *, whole_day: bool = False) -> int | None:
         """Return a time in Unix milliseconds, the end of its day if `whole_day` and it is a date; None without one."""
         value = self._left.pop(name, None)

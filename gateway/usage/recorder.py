@@ -16,16 +16,18 @@ import secrets
 from collections import deque
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gateway.errors import StorageUnavailable
 from gateway.observability.logs import exception_fields, get_logger
 from gateway.usage.record import Batch, DayCount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from gateway.usage.record import UsageRecord, UsageStore
+
+T = TypeVar("T")
 
 DAY_MS: Final = 86_400_000
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -123,6 +125,18 @@ class UsageRecorder:
         tokens = sum(count.prompt_tokens + count.completion_tokens for count in found)
         return tokens, sum(count.cost_nano for count in found)
 
+    async def between_writes(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Return what `read` returns when nothing is written meanwhile, so that it sees nothing twice.
+
+        `read` may be run more than once.
+        """
+        while True:
+            await self._written()
+            last = self._writing
+            found = await read()
+            if self._writing is last:
+                return found
+
     async def run(self) -> None:
         """Write every `flush_every_s`, less often while writing fails; until cancelled."""
         while True:
@@ -131,11 +145,15 @@ class UsageRecorder:
 
     async def flush(self) -> bool:
         """Write what is waiting now, and say whether it is written. Cancelling this cancels no write."""
-        while self._writing is not None and not self._writing.done():
-            await asyncio.wait({self._writing})
+        await self._written()
         writing = self._writing = asyncio.create_task(self._write_waiting())
         await asyncio.wait({writing})
         return writing.result()
+
+    async def _written(self) -> None:
+        """Wait until no write is under way."""
+        while self._writing is not None and not self._writing.done():
+            await asyncio.wait({self._writing})
 
     async def aclose(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Write what is left, for at most `timeout_s` seconds, and log what could not be written."""

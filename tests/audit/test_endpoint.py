@@ -53,6 +53,7 @@ async def test_events_come_newest_first_with_the_head_of_the_log(client: httpx.A
         "seq": 4,
         "at": AT[3],
         "actor": "ada",
+        "actorId": "key_1",
         "action": "key.create",
         "target": "key 4",
         "before": None,

@@ -20,8 +20,10 @@ from gateway.settings import Settings
 from tests.durability.writer import Ack, administer, settings_for
 
 WRITERS = 2
-# Most kills hit a writer at work; some hit one that is only opening the database.
-_MOST_AT_WORK_S = 0.15
+# Most kills hit a writer at work, some milliseconds after one of its first acts; some hit one that is only opening the
+# database.
+_MOST_ACTS = 15
+_MOST_AFTER_S = 0.015
 _MOST_OPENING_S = 0.1
 _KILLED_OPENING = 0.2
 _MOST_MIGRATING_S = 0.2
@@ -33,7 +35,8 @@ class Victim:
     """A writer, and when it will be killed."""
 
     def __init__(self, settings: Settings, name: str, randomly: random.Random) -> None:
-        self._after_open_s = randomly.uniform(0, _MOST_AT_WORK_S)
+        self._acts = randomly.randint(0, _MOST_ACTS)
+        self._after_s = randomly.uniform(0, _MOST_AFTER_S)
         opening = randomly.random() < _KILLED_OPENING
         self.dies_at = time.monotonic() + randomly.uniform(0, _MOST_OPENING_S) if opening else _NEVER
         self.lines, theirs = os.pipe()
@@ -47,8 +50,8 @@ class Victim:
         """Take what it says, and return whether it may say more."""
         data = os.read(self.lines, 65_536)
         self.said += data
-        if self.dies_at == _NEVER and self.said:
-            self.dies_at = time.monotonic() + self._after_open_s
+        if self.dies_at == _NEVER and self.said.count(b"\n") > self._acts:
+            self.dies_at = time.monotonic() + self._after_s
         return bool(data)
 
     def kill(self) -> bytes:

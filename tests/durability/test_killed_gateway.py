@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +30,6 @@ KILLS_POSTGRES = 2
 MOST_LOST_S = 1.5
 BUSY_S = (1.7, 2.5)
 ENDED_S = 60.0
-
-
-@pytest.fixture
-async def a() -> AsyncIterator[Upstream]:
-    """The provider of all answers."""
-    async with Upstream() as upstream:
-        yield upstream
 
 
 def settings_of(folder: Path, url: str) -> Settings:

@@ -8,13 +8,18 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from gateway.storage.database import sqlite_url
 from tests.durability.driver import ENOUGH_ACTS, WRITERS
 from tests.durability.evidence import assert_file_is_sound, assert_nothing_lost, opened
 from tests.durability.writer import AT_ONCE, Ack, settings_for
 
+# A machine that is busy with other things takes long over so many processes.
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 110.0
+LIMIT_S = 500.0
 KILLS = 500 if os.environ.get("LUNARBIT_TEST_FULL") == "1" else 120
 KILLS_POSTGRES = KILLS // 10
 KILLS_OPENING = KILLS // 10

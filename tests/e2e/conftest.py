@@ -11,7 +11,11 @@ from typing import Any, Protocol
 import pytest
 
 from tests.e2e.server import HASTY, Running, provider, serving, settings
+from tests.services.postgres import postgres, postgres_url
+from tests.services.redis import redis_process, redis_url
 from tests.upstream import Upstream
+
+__all__ = ["postgres", "postgres_url", "redis_process", "redis_url"]
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
 

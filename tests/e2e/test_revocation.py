@@ -15,10 +15,7 @@ from tests.e2e.client import LUNARBIT, MODES, SURFACES, WHOLES, Client, Mode, Se
 from tests.e2e.process import Process, gateway_process
 from tests.e2e.server import Running
 from tests.e2e.tables import embedded_url, records_of
-from tests.services.postgres import postgres, postgres_url
 from tests.upstream import Script, Upstream
-
-__all__ = ["postgres", "postgres_url"]
 
 BODY = json.dumps({"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}], "stream": True}).encode()
 

@@ -14,10 +14,8 @@ import pytest
 from tests.e2e.admin import Answer, call, new_key, until
 from tests.e2e.client import LUNARBIT, OPENAI, STREAMS, WHOLES, Client, Seen, ask, assert_error
 from tests.e2e.process import Process, gateway_process
-from tests.services.redis import RedisServer, redis_process
+from tests.services.redis import RedisServer
 from tests.upstream import Script, Upstream
-
-__all__ = ["redis_process"]
 
 CLIENTS = 50
 REQUESTS = 5

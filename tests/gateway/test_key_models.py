@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -42,8 +42,8 @@ class Rig(NamedTuple):
         document = (await self.client.get("/v1/models", headers=key)).json()
         return {model["id"]: model["providers"] for model in document["data"]}
 
-    async def asked(self, key: dict[str, str], model: str | None) -> tuple[int, str]:
-        """Ask for a model on every surface; return the one status, and `provider/model` that answered."""
+    async def asked(self, key: dict[str, str], model: str | None) -> str:
+        """Ask for a model on every surface; return which `provider/model` answered, nothing for a 404."""
         body = HELLO if model is None else {**HELLO, "model": model}
         answers = [
             await self.client.post(path, json={**body, "stream": stream}, headers=key)
@@ -57,9 +57,10 @@ class Rig(NamedTuple):
             assert_canonical_error(answers[0], "MODEL_NOT_FOUND", 404)
             error = assert_canonical_error(answers[2], "MODEL_NOT_FOUND", 404)
             assert (error["code"], error["param"]) == ("model_not_found", "model")
-            return status, ""
+            return NOBODY
+        assert status == 200
         provider, name = told.pop()
-        return status, f"{provider}/{name}"
+        return f"{provider}/{name}"
 
 
 @pytest.fixture
@@ -82,9 +83,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             yield Rig(client, one, two)
 
 
-NOBODY = (404, "")
+NOBODY = ""
 # What is allowed, what the list then shows, and who answers to some names (None: no model named).
-CASES: list[tuple[list[str] | None, dict[str, list[str]], dict[str | None, Any]]] = [
+CASES: list[tuple[list[str] | None, dict[str, list[str]], dict[str | None, str]]] = [
     (
         None,
         {"chat": ["one", "two"], "cheap": ["two", "one"], "gpt-4": ["one", "two"], "mini": ["one"]}
@@ -110,8 +111,8 @@ CASES: list[tuple[list[str] | None, dict[str, list[str]], dict[str | None, Any]]
     (
         ["mini", "org/model"],
         {"cheap": ["one"], "mini": ["one"], "org/model": ["one"]},
-        {"cheap": "one/mini", "mini": "one/mini", "one/mini": "one/mini", "org/model": "one/org/model"}
-        | {"one/org/model": "one/org/model", "small": NOBODY, "chat": NOBODY, None: NOBODY},
+        {None: NOBODY, "small": NOBODY, "chat": NOBODY, "cheap": "one/mini", "mini": "one/mini", "one/mini": "one/mini"}
+        | {"org/model": "one/org/model", "one/org/model": "one/org/model"},
     ),
     (
         ["GPT-4", "gpt-4 ", "one/*", "*", "one"],
@@ -123,14 +124,13 @@ CASES: list[tuple[list[str] | None, dict[str, list[str]], dict[str | None, Any]]
 
 @pytest.mark.parametrize(("allowed", "shown", "answers"), CASES, ids=lambda value: str(value)[:30])
 async def test_a_key_finds_what_it_may_use_and_nothing_else(
-    rig: Rig, allowed: list[str] | None, shown: dict[str, list[str]], answers: dict[str | None, Any]
+    rig: Rig, allowed: list[str] | None, shown: dict[str, list[str]], answers: dict[str | None, str]
 ) -> None:
     """A route's name stands for its targets; a model's for every provider; `provider/model` for that one alone."""
     key = await rig.key(allowed)
     assert await rig.listed(key) == shown
     for model, expected in answers.items():
-        found = await rig.asked(key, model)
-        assert found == (expected if expected == NOBODY else (200, expected)), model
+        assert await rig.asked(key, model) == expected, model
 
 
 async def test_a_404_tells_only_of_what_the_key_may_see(rig: Rig) -> None:
@@ -151,11 +151,11 @@ async def test_a_404_tells_only_of_what_the_key_may_see(rig: Rig) -> None:
 async def test_failover_stays_within_what_is_allowed(rig: Rig) -> None:
     """Better no answer than one of a model that somebody has ruled out."""
     rig.one.default = Script.status(503)
-    assert await rig.asked(await rig.key(None), "chat") == (200, "two/gpt-4")
+    assert await rig.asked(await rig.key(None), "chat") == "two/gpt-4"
     one_only = await make_key(rig.client, "one-only", "canUseAI", allowedModels=["one/gpt-4"])
     before = len(rig.two.chat_requests)
     response = await rig.client.post("/ai/chat", json={**HELLO, "model": "chat"}, headers=one_only)
-    assert response.status_code == 503
+    assert_canonical_error(response, "PROVIDER_ERROR", 502)
     assert len(rig.two.chat_requests) == before
 
 
@@ -178,13 +178,24 @@ async def test_a_changed_list_holds_for_the_next_request(rig: Rig) -> None:
     key = await rig.key(["gpt-4"])
     other = await make_key(rig.client, "other", "canUseAI", allowedModels=["mini"])
     for _ in range(2):
-        assert await rig.asked(key, "gpt-4") == (200, "one/gpt-4")
+        assert await rig.asked(key, "gpt-4") == "one/gpt-4"
         assert await rig.asked(other, "gpt-4") == NOBODY
     await rig.client.patch(path_of("k"), json={"allowedModels": ["mini"]}, headers=KEY)
     assert await rig.asked(key, "gpt-4") == NOBODY
-    assert await rig.asked(key, "mini") == (200, "one/mini")
+    assert await rig.asked(key, "mini") == "one/mini"
     await rig.client.patch(path_of("k"), json={"allowedModels": None}, headers=KEY)
     assert sorted(await rig.listed(key)) == ALL
+
+
+async def test_what_one_key_may_use_does_not_narrow_what_another_one_gets(rig: Rig) -> None:
+    """Whoever asked first."""
+    narrow = await rig.key(["two/gpt-4"])
+    wide = await make_key(rig.client, "wide", "canUseAI")
+    for _ in range(2):
+        assert await rig.asked(narrow, "gpt-4") == "two/gpt-4"
+        assert await rig.asked(wide, "gpt-4") == "one/gpt-4"
+        assert await rig.asked(narrow, "chat") == "two/gpt-4"
+        assert await rig.asked(wide, "chat") == "one/gpt-4"
 
 
 async def test_what_is_out_of_reach_leaves_a_record_without_a_model(rig: Rig) -> None:

@@ -306,3 +306,10 @@ async def test_secrets_differ(tmp_path: Path) -> None:
         made = [(await create(client, f"k{number}"))["key"] for number in range(50)]
     assert len({secret[6:30] for secret in made}) == len(made)
     assert "lbapi_" not in json.dumps([secret[6:] for secret in made])
+
+
+@pytest.mark.parametrize("name", ["bootstrap-admin", "bootstrap-read"])
+async def test_no_key_takes_the_name_of_a_bootstrap_key(admin: httpx.AsyncClient, name: str) -> None:
+    """In the log and the audit it would look like the one that may do everything."""
+    response = await admin.post(KEYS, json={"name": name})
+    assert_canonical_error(response, "KEY_NAME_EXISTS", 409)
