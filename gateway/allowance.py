@@ -219,15 +219,20 @@ class Allowance:
         if self._done:
             return
         self._done = True
+        # A server that stops cancels its requests in a way that no scope shields from, so a task of its own does it.
+        settling = asyncio.get_running_loop().create_task(self._settle(tokens, cost_nano))
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _SETTLE_S):
-            if self._asking is not None and not self._asking.done():
-                await asyncio.wait([self._asking])
-            if self.slot is not None:
-                await self._counters.leave(*self.slot)
-            if self.tokens is not None and tokens != self.granted:
-                await self._counters.adjust(self.tokens, tokens - self.granted)
-            if self.budget is not None and cost_nano:
-                await self._counters.adjust(self.budget, cost_nano)
+            await asyncio.wait([settling])
+
+    async def _settle(self, tokens: int, cost_nano: int | None) -> None:
+        if self._asking is not None and not self._asking.done():
+            await asyncio.wait([self._asking])
+        if self.slot is not None:
+            await self._counters.leave(*self.slot)
+        if self.tokens is not None and tokens != self.granted:
+            await self._counters.adjust(self.tokens, tokens - self.granted)
+        if self.budget is not None and cost_nano:
+            await self._counters.adjust(self.budget, cost_nano)
 
 
 def _cap(request: CompletionRequest, most: int) -> None:
@@ -235,8 +240,10 @@ def _cap(request: CompletionRequest, most: int) -> None:
 
     One that names no length, or had it filled in, gets this one. What a provider could take for no limit is refused.
     """
+    request.is_capped = True
     choices = _choices(request)
-    if choices > most:
+    # Some providers take "5" and 5.0 for five choices.
+    if choices > most or type(request.get("n", 1)) not in (int, type(None)):
         raise _over("n", most)
     named = [field for field in _TOKEN_FIELDS if request.get(field) is not None and field not in request.defaulted]
     for field in named:

@@ -28,7 +28,7 @@ from gateway.client_watch import ClientWatch, client_connection
 from gateway.context import NO_USAGE, context_of, key_id_of
 from gateway.errors import GatewayError
 from gateway.json_body import ClientGone
-from gateway.tokens import estimated_usage
+from gateway.tokens import usage_of
 from routing.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class StreamFacts:
     @property
     def usage(self) -> Usage:
         """The provider's count of tokens, or an estimate from what came so far."""
-        return self._call.usage or estimated_usage(self._request, self._call.content_chars)
+        return usage_of(self._call.usage, self._request, self._call.content_chars)
 
 
 class Codec(Protocol):

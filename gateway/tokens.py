@@ -27,6 +27,11 @@ def estimated_usage(request: CompletionRequest, answer_chars: int) -> Usage:
     return Usage(prompt_tokens=prompt, completion_tokens=estimated_tokens(answer_chars), estimated=True)
 
 
+def usage_of(reported: Usage | None, request: CompletionRequest, answer_chars: int) -> Usage:
+    """Return the provider's count of tokens or, when it counted none, an estimate."""
+    return reported if reported is not None and reported.total_tokens else estimated_usage(request, answer_chars)
+
+
 def _text_chars(content: Any) -> int:
     if isinstance(content, list):
         return sum(

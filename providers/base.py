@@ -59,10 +59,11 @@ class CompletionRequest:
 
     Fields that the gateway does not know survive, and large ones (inline images) are never decoded only to be encoded
     again. `defaulted` names fields that the gateway filled in and the client did not send. `headers` are those of the
-    client's headers that may go upstream. `request_id` is the gateway's id of the exchange.
+    client's headers that may go upstream. `request_id` is the gateway's id of the exchange. `is_capped` is whether the
+    length of the answer is limited for this client, so that the field that limits it must not be left out.
     """
 
-    __slots__ = ("_messages", "defaulted", "fields", "headers", "model", "request_id", "stream")
+    __slots__ = ("_messages", "defaulted", "fields", "headers", "is_capped", "model", "request_id", "stream")
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class CompletionRequest:
         defaulted: frozenset[str] = frozenset(),
         headers: Mapping[str, str] = _NO_HEADERS,
         request_id: str = "",
+        is_capped: bool = False,
     ) -> None:
         self.model = model
         self.fields = fields
@@ -80,6 +82,7 @@ class CompletionRequest:
         self.defaulted = defaulted
         self.headers = headers
         self.request_id = request_id
+        self.is_capped = is_capped
         self._messages: list[dict[str, Any]] | None = None
 
     @classmethod
@@ -111,6 +114,7 @@ class CompletionRequest:
             defaulted=self.defaulted,
             headers=self.headers,
             request_id=self.request_id,
+            is_capped=self.is_capped,
         )
 
 

@@ -163,7 +163,7 @@ class OpenAIProvider(AIProvider):
                 return await self._post(request, fields, stream=stream)
             except errors.RequestRefused as exc:
                 # A field that only the gateway put in is taken out again, each one at most once.
-                if not _without_refused_default(fields, request.defaulted, exc):
+                if not _without_refused_default(fields, request, exc):
                     raise
 
     async def _post(
@@ -230,13 +230,16 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
 
 
 def _without_refused_default(
-    fields: dict[str, msgspec.Raw], defaulted: frozenset[str], refusal: errors.RequestRefused
+    fields: dict[str, msgspec.Raw], request: CompletionRequest, refusal: errors.RequestRefused
 ) -> bool:
-    """Take out or rename the defaulted field that a refusal names; False when it names none."""
-    for name in defaulted & fields.keys():
+    """Take out or rename the defaulted field that a refusal names; False when it names none that may be missing."""
+    for name in request.defaulted & fields.keys():
         if refusal.param == name or f"'{name}'" in refusal.message or f"`{name}`" in refusal.message:
+            is_renamed = name == "max_tokens" and "max_completion_tokens" in refusal.message
+            if name == "max_tokens" and request.is_capped and not is_renamed:
+                return False
             value = fields.pop(name)
-            if name == "max_tokens" and "max_completion_tokens" in refusal.message:
+            if is_renamed:
                 fields["max_completion_tokens"] = value
             return True
     return False

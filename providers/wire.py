@@ -17,6 +17,8 @@ from providers.errors import UnreadableAnswer
 _NULL = msgspec.Raw(b"null")
 _NULL_LENGTH = len(_NULL)
 _EMPTY = (b"null", b'""', b"[]", b"{}", b"false")
+# More than any answer has; what a provider reports must not break the sums that it goes into.
+_MOST_TOKENS = 10**12
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -148,7 +150,7 @@ def _part(fields: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _count(fields: dict[str, Any], name: str) -> int:
     value = fields.get(name)
-    return value if isinstance(value, int) and value >= 0 else 0
+    return min(value, _MOST_TOKENS) if type(value) is int and value >= 0 else 0
 
 
 def parse_answer(body: bytes) -> tuple[CompletionResponse, msgspec.Raw]:

@@ -11,6 +11,8 @@ When attempts were made and failed otherwise, the last attempt's `providers.erro
 
 from __future__ import annotations
 
+_SHOWN_CHARS = 256
+
 
 class RoutingError(Exception):
     """No target could be asked. `retry_after_s` is when asking again may help, in seconds, if that is known."""
@@ -25,7 +27,7 @@ class ModelNotFound(RoutingError):
     """No provider serves the model."""
 
     def __init__(self, model: str, available: list[str]) -> None:
-        super().__init__(f"Model '{model}' not found")
+        super().__init__(f"Model '{model[:_SHOWN_CHARS]}' not found")
         self.model = model
         self.available = available
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from routing.targets import ProviderState, Target
 
 MAX_PLANS = 1_000
+# Clients name models, and what is kept of the names that stand in no list must not be as large as they like.
+MAX_MODEL_CHARS = 256
 # The names that a caller may use; None for all.
 Allowed = frozenset[str] | None
 
@@ -141,7 +143,7 @@ class Planner:
         if named is not None and rest in named.models:
             return [named.target(rest)], None
         listing = [state.target(model) for state in self._ordered() if model in state.models]
-        if listing or named is None or named.has_closed_list:
+        if listing or named is None or named.has_closed_list or len(rest) > MAX_MODEL_CHARS:
             return listing, None
         return [named.target(rest)], None
 

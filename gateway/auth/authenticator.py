@@ -172,8 +172,9 @@ class KeyAuthenticator:
         """Move a secret from the pepper on its way out to the present one, which only its use makes possible."""
         anew = self._peppers.store(secret, stored.created_at)._replace(valid_until=stored.valid_until)
         # The key is good whether or not this can be written now; its next look-up tries again.
-        with suppress(StorageUnavailable):
-            await self._store.rehash(stored.digest, anew)
+        with suppress(StorageUnavailable, TimeoutError):
+            async with asyncio.timeout(LOOK_UP_S):
+                await self._store.rehash(stored.digest, anew)
 
 
 def _short(digest: str) -> int:

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 MIN_KEY_CHARACTERS: Final = 16
 MAKE_A_KEY: Final = 'make one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
+_NO_PLACEHOLDER: Final = f"must not be a placeholder of the documentation; {MAKE_A_KEY}"
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _NAME_RULE: Final = "must be 1 to 64 characters of a-z, 0-9, `_`, `.` and `-`, and begin with a letter or a digit"
 _PLACEHOLDER: Final = re.compile(
     r"((your|my|the|some|test|example|sample|dummy|fake|default|super|bootstrap|lunarbit|gateway|production|prod"
-    r"|admin|api|key|secret|password|token|placeholder|here|please|change|replace|fill|insert|enter|set"
+    r"|admin|read|api|key|pepper|secret|password|token|placeholder|here|please|change|replace|fill|insert|enter|set"
     r"|me|this|it|in|with|by|value)(_(a_)?)?)+[0-9]*"
 )
 
@@ -130,7 +131,7 @@ def _admin_key(settings: Settings, describer: Describer) -> Iterator[Problem]:
         if settings.is_production:
             yield Problem("API_KEY_ADMIN (auth.admin_key)", NOT_SET, f"must be given in production; {MAKE_A_KEY}")
     elif settings.is_production and is_placeholder(key):
-        yield describer.problem(path, f"must not be a placeholder of the documentation; {MAKE_A_KEY}")
+        yield describer.problem(path, _NO_PLACEHOLDER)
     elif len(key) < MIN_KEY_CHARACTERS:
         yield describer.problem(path, f"must be {MIN_KEY_CHARACTERS} characters or more; {MAKE_A_KEY}")
 
@@ -138,7 +139,9 @@ def _admin_key(settings: Settings, describer: Describer) -> Iterator[Problem]:
 def _read_key(settings: Settings, describer: Describer) -> Iterator[Problem]:
     key = settings.auth.read_key.get_secret_value()
     path = ("auth", "read_key")
-    if key and len(key) < MIN_KEY_CHARACTERS:
+    if key and settings.is_production and is_placeholder(key):
+        yield describer.problem(path, _NO_PLACEHOLDER)
+    elif key and len(key) < MIN_KEY_CHARACTERS:
         yield describer.problem(path, f"must be {MIN_KEY_CHARACTERS} characters or more; {MAKE_A_KEY}")
     elif key and key == settings.auth.admin_key.get_secret_value():
         yield describer.problem(path, "must differ from the admin key, which may do everything")
@@ -154,7 +157,9 @@ def _peppers(settings: Settings, describer: Describer) -> Iterator[Problem]:
     if settings.is_production and not pepper:
         yield Problem("KEY_PEPPER (auth.pepper)", NOT_SET, f"must be given in production; {MAKE_A_KEY}")
     for path, secret in secrets.items():
-        if secret and len(secret) < MIN_KEY_CHARACTERS:
+        if settings.is_production and is_placeholder(secret):
+            yield describer.problem(path, _NO_PLACEHOLDER)
+        elif secret and len(secret) < MIN_KEY_CHARACTERS:
             yield describer.problem(path, f"must be {MIN_KEY_CHARACTERS} characters or more; {MAKE_A_KEY}")
     if previous and not pepper:
         yield describer.problem(("auth", "pepper_previous"), "needs auth.pepper (KEY_PEPPER), which took its place")

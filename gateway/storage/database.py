@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 PATIENCE_S = 10.0
 PING_TIMEOUT_S = 2.0
-_DISPOSE_S = 3.0
+# Whoever had something to write has waited for it before the database is closed; a store that hangs must not keep the
+# process from stopping.
+_FINISH_S = 2.0
+_DISPOSE_S = 1.0
 
 
 class Upgrade(NamedTuple):
@@ -95,10 +98,10 @@ class Database:
         return Upgrade(before, HEAD)
 
     async def close(self) -> None:
-        """Finish what was asked for, as long as that does not take longer than `patience_s`, and disconnect."""
+        """Finish what was asked for, if that takes no longer than two seconds, and disconnect."""
         lanes = [lane for lane in (self._write_lane, self._read_lane) if lane is not None]
         self._write_lane = self._read_lane = None
-        await asyncio.gather(*(lane.close(self._patience_s) for lane in lanes))
+        await asyncio.gather(*(lane.close(_FINISH_S) for lane in lanes))
         # A store that hangs must not keep the process from stopping.
         if self._probe is not None:
             self._probe.cancel()

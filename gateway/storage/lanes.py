@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST_WAITING = 1000
-_CANCEL_S = 3.0
+_CANCEL_S = 1.0
 
 
 class Slow(Exception):
