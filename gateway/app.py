@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from gateway.auth.principal import Permission
 from gateway.client_address import ClientAddress
 from gateway.context import context_of
-from gateway.endpoints import ai, audit, health, keys, openai, usage
+from gateway.endpoints import ai, audit, catalog, health, keys, openai, projects, updates, usage
 from gateway.error_bodies import API_PREFIX, error_response
 from gateway.errors import ApiVersionGone, GatewayError, InternalError, NotFound
 from gateway.json_body import ClientGone
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 CREATE_KEYS, REVOKE_KEYS, USE_AI = Permission.CREATE_KEYS, Permission.REVOKE_KEYS, Permission.USE_AI
-READ_AUDIT, READ_USAGE = Permission.READ_AUDIT, Permission.READ_USAGE
+READ_AUDIT, READ_USAGE, MANAGE = Permission.READ_AUDIT, Permission.READ_USAGE, Permission.MANAGE_RELEASES
+READ_PROJECTS, READ_VERSIONS = Permission.READ_PROJECTS, Permission.READ_VERSIONS
+CHECK_UPDATES = Permission.CHECK_UPDATES
+CHANNEL = "/projects/{project}/channels/{channel}"
+VERSION = CHANNEL + "/versions/{version}"
+BUILD = VERSION + "/builds/{build}"
 
 # Every route: method, path, endpoint, and what it takes to pass. All of them answer at the root and under /api/v2.
 ROUTES: tuple[Row, ...] = (
@@ -47,6 +52,32 @@ ROUTES: tuple[Row, ...] = (
     Row("POST", "/admin/keys/{name}/rotate", keys.rotate, CREATE_KEYS),
     Row("GET", "/admin/usage", usage.report, READ_USAGE),
     Row("GET", "/admin/audit", audit.audit, READ_AUDIT),
+    Row("GET", "/projects", projects.projects, READ_PROJECTS),
+    Row("POST", "/projects", catalog.create_project, MANAGE),
+    Row("GET", "/projects/{project}", projects.project, READ_PROJECTS),
+    Row("PATCH", "/projects/{project}", catalog.change_project, MANAGE),
+    Row("DELETE", "/projects/{project}", catalog.delete_project, MANAGE),
+    Row("POST", "/projects/{project}/channels", catalog.create_channel, MANAGE),
+    Row("PATCH", CHANNEL, catalog.change_channel, MANAGE),
+    Row("DELETE", CHANNEL, catalog.delete_channel, MANAGE),
+    Row("GET", f"{CHANNEL}/latest", projects.latest, READ_VERSIONS),
+    Row("GET", f"{CHANNEL}/update", updates.check, CHECK_UPDATES, is_open=projects.has_public_updates),
+    Row("GET", f"{CHANNEL}/versions", projects.versions, READ_VERSIONS),
+    Row("POST", f"{CHANNEL}/versions", catalog.publish, MANAGE),
+    Row("GET", VERSION, projects.version, READ_VERSIONS),
+    Row("PATCH", VERSION, catalog.change_version, MANAGE),
+    Row("POST", f"{VERSION}/yank", catalog.yank, MANAGE),
+    Row("POST", f"{VERSION}/restore", catalog.restore, MANAGE),
+    Row("POST", f"{VERSION}/builds", catalog.add_build, MANAGE),
+    Row("GET", BUILD, projects.build, READ_VERSIONS),
+    Row(
+        "GET",
+        f"{BUILD}/download",
+        projects.download,
+        (READ_VERSIONS, CHECK_UPDATES),
+        is_open=projects.has_public_updates,
+    ),
+    Row("POST", "/update/check", updates.check_all, CHECK_UPDATES),
     Row("GET", "/health", health.health, "public", "free"),
     Row("GET", "/health/live", health.live, "public", "free"),
     Row("GET", "/health/ready", health.ready, "public", "free"),

@@ -188,6 +188,18 @@ class KeyNameExists(Conflict):
     code = "KEY_NAME_EXISTS"
 
 
+class ProjectExists(Conflict):
+    """409: a project has that id already."""
+
+    code = "PROJECT_EXISTS"
+
+
+class ChannelExists(Conflict):
+    """409: the project has a channel of that id already."""
+
+    code = "CHANNEL_EXISTS"
+
+
 class VersionExists(Conflict):
     """409: the channel has that version already."""
 

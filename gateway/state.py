@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gateway.drain import Drain
     from gateway.limits.windows import Limiter, LimitPolicy
     from gateway.observability.metrics import Metrics
+    from gateway.releases.service import CatalogService
+    from gateway.releases.snapshot import CatalogueReader, Downloads
     from gateway.settings import Settings
     from gateway.usage.prices import Prices
     from gateway.usage.report import UsageReader
@@ -47,6 +49,9 @@ class GatewayState:
     prices: Prices
     usage: UsageReader
     audit: AuditLog
+    catalogue: CatalogueReader
+    downloads: Downloads
+    releases: CatalogService
     database: Database
     drain: Drain
     disabled_providers: tuple[str, ...] = ()

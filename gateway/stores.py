@@ -11,6 +11,7 @@ from gateway.auth.secret import Peppers
 from gateway.auth.service import KeyService
 from gateway.dev_key import development_pepper
 from gateway.storage.audit import AuditTable
+from gateway.storage.catalog import CatalogTable
 from gateway.storage.database import Database, sqlite_url
 from gateway.storage.keys import KeyTable
 from gateway.storage.leases import Leases
@@ -45,6 +46,7 @@ class Stores:
         self.keys = KeyTable(self.database, self.audit_keys)
         self.usage = UsageTable(self.database)
         self.audit = AuditTable(self.database)
+        self.catalog = CatalogTable(self.database, self.audit_keys)
         self.leases = Leases(self.database)
 
     def key_service(self, on_change: Callable[[KeyWithSecrets], None]) -> KeyService:

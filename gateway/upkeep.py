@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.auth.authenticator import KeyAuthenticator
     from gateway.auth.secret import Peppers
     from gateway.observability.metrics import Metrics
+    from gateway.releases.snapshot import CatalogueReader, Downloads
     from gateway.storage.leases import Leases
     from gateway.storage.usage import UsageTable
     from gateway.usage.recorder import UsageRecorder
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 GAUGES_EVERY_S = 0.5
 # A revocation has to reach every process within a second.
 KEYS_EVERY_S = 0.4
+DOWNLOADS_EVERY_S = 1.0
+ROUNDS_PER_DOWNLOADS = 30
 PRUNE_EVERY_S = 3600.0
 _PRUNE_LEASE = "usage-retention"
 _DAY_MS = 86_400_000
@@ -56,6 +60,32 @@ async def follow_keys(authenticator: KeyAuthenticator, metrics: Metrics) -> None
             get_logger().error("keys_not_followed", **exception_fields(exc))
         else:
             metrics.database_up.set(1)
+
+
+async def follow_catalogue(catalogue: CatalogueReader) -> None:
+    """Ask the database again and again which projects have changed."""
+    while True:
+        await asyncio.sleep(KEYS_EVERY_S)
+        try:
+            await catalogue.refresh()
+        except StorageUnavailable:
+            continue
+        except Exception as exc:  # noqa: BLE001 - what is served meanwhile is the catalogue as it was.
+            get_logger().error("catalogue_not_followed", **exception_fields(exc))
+
+
+async def write_downloads(downloads: Downloads) -> None:
+    """Write the download counts again and again, and now and then hear of those of other processes."""
+    for round_number in itertools.count(1):
+        await asyncio.sleep(DOWNLOADS_EVERY_S)
+        try:
+            await downloads.flush()
+            if round_number % ROUNDS_PER_DOWNLOADS == 0:
+                await downloads.load()
+        except StorageUnavailable:
+            continue
+        except Exception as exc:  # noqa: BLE001 - what was not written is kept, and the next round tries again.
+            get_logger().error("downloads_not_written", **exception_fields(exc))
 
 
 async def prune_usage(usage: UsageTable, leases: Leases, retention_days: int, clock_ms: Callable[[], int]) -> None:

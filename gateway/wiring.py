@@ -20,6 +20,8 @@ from gateway.limits.memory import MemoryCounters, MemoryLimiter
 from gateway.limits.windows import LimitPolicy
 from gateway.observability.logs import exception_fields, get_logger
 from gateway.observability.metrics import Metrics
+from gateway.releases.service import CatalogService
+from gateway.releases.snapshot import CatalogueReader, Downloads
 from gateway.state import GatewayState
 from gateway.stores import Stores, now_ms
 from gateway.usage.recorder import UsageRecorder
@@ -67,6 +69,8 @@ class Wiring:
         metrics.is_listed = self.router.is_listed
         self.stores = stores = Stores(settings, clock_ms=clock_ms)
         self.drain = Drain(settings.server.drain_s)
+        self.catalogue = CatalogueReader(stores.catalog)
+        self.downloads = Downloads(stores.catalog)
         self.recorder = UsageRecorder(stores.usage, clock_ms=clock_ms, on_dropped=metrics.usage_dropped.inc)
         self.authenticator = KeyAuthenticator(
             bootstrap_keys(admin_key(settings), settings.auth.read_key.get_secret_value()),
@@ -128,6 +132,9 @@ class Wiring:
             prices=stores.prices,
             usage=stores.usage,
             audit=stores.audit,
+            catalogue=self.catalogue,
+            downloads=self.downloads,
+            releases=CatalogService(stores.catalog, clock_ms=clock_ms, on_change=self.catalogue.refresh),
             database=stores.database,
             drain=self.drain,
             disabled_providers=tuple(name for name, entry in settings.providers.items() if not entry.enabled),
@@ -145,6 +152,9 @@ class Wiring:
             stack.push_async_callback(stores.database.close)
             upkeep.warn_of_unknown_peppers(stores.peppers, await self.authenticator.load())
             self.metrics.database_up.set(1)
+            await self.catalogue.refresh()
+            await self.downloads.load()
+            stack.push_async_callback(self.downloads.aclose)
             stack.push_async_callback(self.recorder.aclose)
             if self._link is not None:
                 stack.push_async_callback(self._link.aclose)
@@ -165,6 +175,8 @@ class Wiring:
             self.recorder.run(),
             upkeep.keep_gauges(metrics, self.router, self.recorder),
             upkeep.follow_keys(self.authenticator, metrics),
+            upkeep.follow_catalogue(self.catalogue),
+            upkeep.write_downloads(self.downloads),
             upkeep.prune_usage(stores.usage, stores.leases, self._settings.usage.retention_days, stores.clock_ms),
         )
 

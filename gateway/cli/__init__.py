@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import audit, database, keys, serve
+from gateway.cli import audit, database, keys, releases, serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,7 @@ app.command()(serve.version)
 app.command("check-config")(serve.check_config)
 app.add_typer(keys.commands, name="keys")
 app.add_typer(database.commands, name="db")
+app.add_typer(releases.commands, name="releases")
 app.add_typer(audit.commands, name="audit")
 
 __all__ = ["app"]

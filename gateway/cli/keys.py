@@ -63,7 +63,7 @@ def create(  # noqa: PLR0913 - each argument is an option of the command.
     fields = {field: value for field, value in given.items() if value is not None}
 
     async def act(service: KeyService) -> dict[str, Any]:
-        return (await service.create(fields, *_who())).body
+        return (await service.create(fields, *who_asks())).body
 
     _show(_administer(config, act), key_tables.show_secret, as_json=as_json)
 
@@ -101,7 +101,7 @@ def revoke(
     """End a key at once and for good; --json prints nothing, as the HTTP API answers nothing."""
 
     async def act(service: KeyService) -> None:
-        await service.revoke(name, *_who())
+        await service.revoke(name, *who_asks())
 
     _administer(config, act)
     if not as_json:
@@ -120,7 +120,7 @@ def rotate(
     fields = {} if overlap is None else {"overlap": overlap}
 
     async def act(service: KeyService) -> dict[str, Any]:
-        return await service.rotate(name, fields, *_who())
+        return await service.rotate(name, fields, *who_asks())
 
     _show(_administer(config, act), key_tables.show_secret, as_json=as_json)
 
@@ -175,7 +175,7 @@ def _budget(amount: float | None, currency: str | None, period: str) -> dict[str
     return {"amount": amount, "currency": currency, "period": period}
 
 
-def _who() -> tuple[Principal, Origin]:
+def who_asks() -> tuple[Principal, Origin]:
     """Return the caller, who may do everything, since whoever can write to the database can anyway."""
     from gateway.auth.principal import Permission, Principal
     from gateway.auth.service import Origin

@@ -23,6 +23,7 @@ async def index(request: Request) -> Response:  # noqa: ARG001 - every endpoint 
         "ai_status": "/ai/status",
         "chat": "/ai/chat",
         "openai": "/v1",
+        "projects": "/projects",
         "metrics": "/metrics",
         "documentation": "https://docs.lunarbit.dev",
     }

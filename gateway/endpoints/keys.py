@@ -24,7 +24,7 @@ MAX_PAGE = 1_000_000_000
 
 async def create(request: Request) -> Response:
     """Make a key: 201 with its secret, which is never shown again; 200 without it for a repeated Idempotency-Key."""
-    fields = await _body(request)
+    fields = await read_object(request)
     caller, origin = _who(request)
     idempotency_key = request.headers.get("idempotency-key")
     created = await state_of(request).keys.create(fields, caller, origin, idempotency_key)
@@ -51,13 +51,13 @@ async def stats(request: Request) -> Response:
 
 async def change(request: Request) -> Response:
     """Change what a key may do; a field that is absent stays as it is."""
-    fields = await _body(request)
+    fields = await read_object(request)
     return json_response(await state_of(request).keys.change(_name(request), fields, *_who(request)))
 
 
 async def rotate(request: Request) -> Response:
     """Give a key a new secret: 201 with it. The body may name the `overlap` for which the old one stays valid."""
-    fields = await _body(request, may_be_empty=True)
+    fields = await read_object(request, may_be_empty=True)
     return json_response(await state_of(request).keys.rotate(_name(request), fields, *_who(request)), status=201)
 
 
@@ -67,7 +67,7 @@ async def revoke(request: Request) -> Response:
     return Response(status_code=204, headers={"cache-control": "no-store"})
 
 
-async def _body(request: Request, *, may_be_empty: bool = False) -> dict[str, Any]:
+async def read_object(request: Request, *, may_be_empty: bool = False) -> dict[str, Any]:
     """Read a JSON object strictly. Raises `InvalidRequest`, `UnsupportedMediaType`, `PayloadTooLarge`."""
     check_media_type(context_of(request.scope).headers)
     body = await read_body(request.receive, state_of(request).settings.server.max_body_bytes)

@@ -7,6 +7,7 @@ route that matched and never on the URL.
 from __future__ import annotations
 
 import hmac
+import time
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from starlette.requests import Request
@@ -21,7 +22,7 @@ from gateway.state import GatewayState, state_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.auth.principal import Principal
 
@@ -33,6 +34,8 @@ Access = Permission | tuple[Permission, ...] | Literal["public", "metrics"]
 # "ai" requests count as AI requests besides, and leave a usage record; "free" ones are not counted at all.
 Counted = Literal["plain", "ai", "free"]
 BodyLimit = Literal["max_body_bytes", "max_ai_body_bytes"]
+# A body that comes with its head does not pay for a second look.
+_SAME_MOMENT_S = 0.001
 
 
 class Row(NamedTuple):
@@ -44,6 +47,8 @@ class Row(NamedTuple):
     access: Access
     counted: Counted = "plain"
     body_limit: BodyLimit = "max_body_bytes"
+    # Whether this request needs no key after all; it then counts for its address alone, whatever key it carries.
+    is_open: Callable[[Request, GatewayState], bool] | None = None
 
 
 class GuardedRoute:
@@ -75,7 +80,10 @@ class GuardedRoute:
         limit: int = getattr(state.settings.server, row.body_limit)
         oversized = _declares_more_than(context, limit)
         try:
-            await admit(context, state, row.access, row.counted)
+            if row.is_open is not None and row.is_open(request, state):
+                await _count_address(context, state)
+            else:
+                await admit(context, state, row.access, row.counted)
         except GatewayError as refused:
             # Whoever is refused must not go on sending what is too large for everybody.
             if oversized:
@@ -83,7 +91,8 @@ class GuardedRoute:
             raise
         if oversized:
             raise too_large(limit)
-        response = await row.endpoint(request)
+        receive_body = _looking_again(receive, context, state, row.access)
+        response = await row.endpoint(Request(scope, receive_body))
         await response(scope, receive, send)
 
     async def _wrong_method(self, request: Request) -> ASGIApp:
@@ -130,8 +139,45 @@ async def admit(context: RequestContext, state: GatewayState, access: Access, co
             principal.id, limits.rate_limit, limits.ai_rate_limit, context.client_ip, ai=ai
         )
         await _count(context, state, windows)
-    if access == "public":
+    if access != "public":
+        _check_permission(principal, access)
+
+
+def _looking_again(receive: Receive, context: RequestContext, state: GatewayState, access: Access) -> Receive:
+    """Return a `receive` that looks at the caller again when a body ends later than its head was admitted.
+
+    Otherwise what is taken from a key, even a secret that was rotated away, could still be used by a request that was
+    begun before and kept waiting. Raises `Unauthorized`, `Forbidden`, `StorageUnavailable` besides.
+    """
+    admitted = time.perf_counter()
+
+    async def receive_and_look() -> Message:
+        message = await receive()
+        is_whole = message["type"] == "http.request" and not message.get("more_body")
+        if is_whole and time.perf_counter() - admitted > _SAME_MOMENT_S:
+            await _admit_again(context, state, access)
+        return message
+
+    return receive_and_look
+
+
+async def _admit_again(context: RequestContext, state: GatewayState, access: Access) -> None:
+    """Set `context.principal` anew and check the permission; count nothing."""
+    if context.principal is None or access == "public":
         return
+    secret = bearer_secret(context)
+    principal = state.authenticator.known(secret)
+    if principal is context.principal:
+        return
+    principal = principal or await state.authenticator.look_up(secret)
+    if principal is None:
+        msg = "The API key is not valid"
+        raise Unauthorized(msg)
+    context.principal = principal
+    _check_permission(principal, access)
+
+
+def _check_permission(principal: Principal, access: Access) -> None:
     needed = _permissions(access)
     if principal.permissions.isdisjoint(needed):
         msg = f"The API key lacks the permission {' or '.join(needed)}"
@@ -159,6 +205,7 @@ async def _caller(context: RequestContext, state: GatewayState, access: Access) 
 
     A request without a valid key counts against its address, and is refused there once too many have come.
     """
+    secret = ""
     try:
         secret = bearer_secret(context)
         principal = state.authenticator.known(secret)
@@ -169,6 +216,9 @@ async def _caller(context: RequestContext, state: GatewayState, access: Access) 
             return None
         raise
     except StorageUnavailable:
+        # That nobody can look up a key that was made up is no reason not to count it.
+        if not state.authenticator.may_be_live(secret):
+            await _count(context, state, state.limit_policy.anonymous(context.client_ip))
         # What is open to all does not depend on the database.
         if access == "public":
             return None
@@ -191,6 +241,12 @@ async def _looked_up(context: RequestContext, state: GatewayState, secret: str) 
         msg = "The API key is not valid"
         raise Unauthorized(msg)
     return principal
+
+
+async def _count_address(context: RequestContext, state: GatewayState) -> None:
+    """Count a request that needs no key, whatever key it carries. Raises `RateLimitExceeded`."""
+    windows = state.limit_policy.anonymous(context.client_ip)
+    await _count(context, state, tuple(window for window in windows if window.scope == "ip"))
 
 
 async def _count(context: RequestContext, state: GatewayState, windows: tuple[Window, ...]) -> None:

@@ -139,9 +139,13 @@ class GithubSettings(_Section):
 
 
 class ReleaseSettings(_Section):
-    """Where downloads lead, and how long clients may keep version and build reads, in milliseconds."""
+    """Where downloads lead, how long clients may keep version and build reads, and the launcher's own project, if any.
+
+    `cache_ttl_ms` is in milliseconds.
+    """
 
     download_urls: values.DownloadUrls = "cdn"
+    launcher_project: values.Text = ""
     cache_ttl_ms: values.CountOrZero = 300_000
 
 

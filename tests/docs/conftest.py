@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def documented_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Yield a gateway in development mode with the built-in echo provider and the key of the tests."""
+    """Yield a gateway in development mode with the echo provider, the example catalogue and the key of the tests."""
     folder = tmp_path_factory.mktemp("documented")
     environment = {
         "PATH": os.defpath,
@@ -27,6 +28,10 @@ def documented_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
         "GATEWAY_DATA_DIR": str(data_folder(folder)),
         "GATEWAY_USAGE__PRICES": str(REPOSITORY / "config" / "prices.toml"),
     }
-    command = (sys.executable, "-m", "gateway", "serve")
-    with running(command, environment, cwd=folder, log=folder / "log") as gateway:
+    gateway_of = (sys.executable, "-m", "gateway")
+    catalogue = REPOSITORY / "config" / "catalog.example.toml"
+    subprocess.run(
+        (*gateway_of, "releases", "import", str(catalogue)), env=environment, cwd=folder, check=True, timeout=60
+    )
+    with running((*gateway_of, "serve"), environment, cwd=folder, log=folder / "log") as gateway:
         yield gateway

@@ -161,7 +161,10 @@ def paste(documented_gateway: Running, tmp_path_factory: pytest.TempPathFactory)
 
     def paste_up_to(block: Block) -> str:
         if block.document not in folders:
-            folders[block.document] = tmp_path_factory.mktemp("pasted")
+            folders[block.document] = folder = tmp_path_factory.mktemp("pasted")
+            # The reader is in the repository; commands may take this file from there.
+            (folder / "config").mkdir()
+            shutil.copy(REPOSITORY / "config" / "catalog.example.toml", folder / "config")
         for earlier in BLOCKS:
             belongs = earlier.document == block.document and earlier.language in SHELL and earlier.line <= block.line
             text = runnable(earlier) if belongs and earlier not in printed else ""

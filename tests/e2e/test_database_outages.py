@@ -92,11 +92,13 @@ class Clients:
 
 @pytest.fixture
 async def gateway(tmp_path: Path, a: Upstream, postgres_url: str) -> AsyncIterator[Process]:
-    """A gateway on PostgreSQL."""
-    async with gateway_process(tmp_path, {"a": a}, DATABASE_URL=postgres_url) as process:
+    """A gateway on PostgreSQL, whose provider may pause for longer than any outage here."""
+    toml = "[providers.a.timeouts]\nidle_s = 300\n"
+    async with gateway_process(tmp_path, {"a": a}, toml=toml, DATABASE_URL=postgres_url) as process:
         yield process
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["is stopped", "crashes", "hangs"])
 async def test_traffic_goes_on_and_nothing_is_lost_while_the_database(
     gateway: Process, a: Upstream, postgres: PostgresServer, postgres_url: str, kind: str

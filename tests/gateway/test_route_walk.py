@@ -29,13 +29,17 @@ P = Permission
 class Documented(NamedTuple):
     """What the shared pages say of a route: the permissions any one of which passes, and what who passes gets.
 
-    Keys are changed under a name that does not exist, so that nothing changes.
+    Keys are changed under a name that does not exist, and releases of a project that does not, so that nothing changes.
     """
 
     needed: tuple[Permission, ...]
     passes: int
     body: dict[str, Any] | None = None
 
+
+CHANNEL = "/projects/{project}/channels/{channel}"
+VERSION = f"{CHANNEL}/versions/{{version}}"
+BUILD = f"{VERSION}/builds/{{build}}"
 
 # Written down here once more, so that a row that changes by mistake does not change the test.
 DOCUMENTED: dict[tuple[str, str], Documented] = {
@@ -51,6 +55,26 @@ DOCUMENTED: dict[tuple[str, str], Documented] = {
     ("POST", "/admin/keys/{name}/rotate"): Documented((P.CREATE_KEYS,), 404, {}),
     ("GET", "/admin/usage"): Documented((P.READ_USAGE,), 200),
     ("GET", "/admin/audit"): Documented((P.READ_AUDIT,), 200),
+    ("GET", "/projects"): Documented((P.READ_PROJECTS,), 200),
+    ("POST", "/projects"): Documented((P.MANAGE_RELEASES,), 400, {}),
+    ("GET", "/projects/{project}"): Documented((P.READ_PROJECTS,), 404),
+    ("PATCH", "/projects/{project}"): Documented((P.MANAGE_RELEASES,), 404, {}),
+    ("DELETE", "/projects/{project}"): Documented((P.MANAGE_RELEASES,), 404),
+    ("POST", "/projects/{project}/channels"): Documented((P.MANAGE_RELEASES,), 400, {}),
+    ("PATCH", CHANNEL): Documented((P.MANAGE_RELEASES,), 404, {}),
+    ("DELETE", CHANNEL): Documented((P.MANAGE_RELEASES,), 404),
+    ("GET", f"{CHANNEL}/latest"): Documented((P.READ_VERSIONS,), 404),
+    ("GET", f"{CHANNEL}/update"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{CHANNEL}/versions"): Documented((P.READ_VERSIONS,), 404),
+    ("POST", f"{CHANNEL}/versions"): Documented((P.MANAGE_RELEASES,), 400, {}),
+    ("GET", VERSION): Documented((P.READ_VERSIONS,), 404),
+    ("PATCH", VERSION): Documented((P.MANAGE_RELEASES,), 404, {}),
+    ("POST", f"{VERSION}/yank"): Documented((P.MANAGE_RELEASES,), 404),
+    ("POST", f"{VERSION}/restore"): Documented((P.MANAGE_RELEASES,), 404),
+    ("POST", f"{VERSION}/builds"): Documented((P.MANAGE_RELEASES,), 400, {}),
+    ("GET", BUILD): Documented((P.READ_VERSIONS,), 404),
+    ("GET", f"{BUILD}/download"): Documented((P.READ_VERSIONS, P.CHECK_UPDATES), 404),
+    ("POST", "/update/check"): Documented((P.CHECK_UPDATES,), 400, {}),
     ("GET", "/health"): Documented((), 200),
     ("GET", "/health/live"): Documented((), 200),
     ("GET", "/health/ready"): Documented((), 200),
@@ -65,6 +89,11 @@ def test_every_route_of_the_table_is_documented_here() -> None:
     """Whoever adds one has to say here what it takes."""
     assert {(row.method, row.path) for row in ROUTES} == set(DOCUMENTED)
     assert len(ROUTES) == len(DOCUMENTED)
+
+
+def test_only_updates_and_downloads_may_be_open_to_anybody() -> None:
+    """A project can hand out those, and nothing else of it."""
+    assert [row.path for row in ROUTES if row.is_open is not None] == [f"{CHANNEL}/update", f"{BUILD}/download"]
 
 
 async def ask(client: httpx.AsyncClient, route: tuple[str, str], headers: dict[str, str]) -> list[httpx.Response]:
