@@ -10,7 +10,7 @@ from gateway.context import NO_USAGE, context_of
 from gateway.json_body import ClientGone, check_media_type, read_body
 from gateway.state import state_of
 from gateway.streaming import ClientStream, Codec, StreamFacts, run_whole
-from gateway.tokens import usage_of
+from gateway.tokens import answer_chars, usage_of
 from routing.errors import ModelNotFound
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def answer_whole(request: Request, model: str | None, completion: Completi
     target, usage = None, NO_USAGE
     try:
         answer = await run_whole(call.run(), request.scope, request.receive, state.drain)
-        usage = usage_of(answer.response.usage, completion, len(answer.response.content))
+        usage = usage_of(answer.response.usage, completion, answer_chars(answer.response))
         target = answer.target
     except ClientGone:
         raise

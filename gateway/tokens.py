@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from providers.base import Usage
 
 if TYPE_CHECKING:
-    from providers.base import CompletionRequest
+    from providers.base import CompletionRequest, CompletionResponse
 
 # English text has about four characters a token; the few tokens around each message are those of the chat format.
 _CHARS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
+# What a model reads besides the messages, as JSON.
+_ALSO_READ = ("tools", "functions", "response_format")
 
 
 def estimated_tokens(chars: int) -> int:
@@ -24,12 +26,20 @@ def estimated_usage(request: CompletionRequest, answer_chars: int) -> Usage:
     prompt = sum(
         estimated_tokens(_text_chars(message.get("content"))) + _TOKENS_PER_MESSAGE for message in request.messages
     )
+    prompt += sum(estimated_tokens(len(request.fields[name])) for name in _ALSO_READ if name in request.fields)
     return Usage(prompt_tokens=prompt, completion_tokens=estimated_tokens(answer_chars), estimated=True)
 
 
-def usage_of(reported: Usage | None, request: CompletionRequest, answer_chars: int) -> Usage:
-    """Return the provider's count of tokens or, when it counted none, an estimate."""
-    return reported if reported is not None and reported.total_tokens else estimated_usage(request, answer_chars)
+def answer_chars(answer: CompletionResponse) -> int:
+    """Return how many characters a whole answer has, those of the arguments of its tool calls too."""
+    functions = [call.get("function") for call in answer.tool_calls or ()]
+    arguments = [function.get("arguments") for function in functions if isinstance(function, dict)]
+    return len(answer.content) + sum(len(text) for text in arguments if isinstance(text, str))
+
+
+def usage_of(reported: Usage | None, request: CompletionRequest, chars: int) -> Usage:
+    """Return the provider's count of tokens or, when it counted none, an estimate for an answer of `chars`."""
+    return reported if reported is not None and reported.total_tokens else estimated_usage(request, chars)
 
 
 def _text_chars(content: Any) -> int:

@@ -81,7 +81,7 @@ class Planner:
             self._plans.move_to_end((model, allowed))
             return plan
         targets, strategy = self._resolve(model)
-        targets = _within(allowed, model or self._default_route, targets)
+        targets = self._within(allowed, model or self._default_route, targets)
         if not targets:
             raise ModelNotFound(model or "(default)", [entry.id for entry in self.models(allowed)])
         plan = Plan(model or "", tuple(targets), self._strategy_for(model, strategy))
@@ -98,7 +98,7 @@ class Planner:
         entries = self._entries()
         if allowed is None:
             return entries
-        kept = [(entry, _within(allowed, entry.id, self._resolve(entry.id)[0])) for entry in entries]
+        kept = [(entry, self._within(allowed, entry.id, self._resolve(entry.id)[0])) for entry in entries]
         return [
             ModelEntry(entry.id, tuple(dict.fromkeys(target.provider.name for target in targets)))
             for entry, targets in kept
@@ -147,6 +147,14 @@ class Planner:
             return listing, None
         return [named.target(rest)], None
 
+    def _within(self, allowed: Allowed, name: str | None, targets: Sequence[Target]) -> Sequence[Target]:
+        """Return those of the targets that a caller may use who asks for `name`."""
+        if allowed is None or name in allowed:
+            return targets
+        # A route's name allows the route, and not also a model that happens to be called the same.
+        models = allowed.difference(self._routes)
+        return [t for t in targets if t.model in models or f"{t.provider.name}/{t.model}" in models]
+
     def _strategy_for(self, key: str | None, name: str | None) -> Strategy:
         # Taken out and put back, so that those used last stand at the end.
         strategy = self._strategies.pop(key, None) or STRATEGIES[name or self._strategy]()
@@ -154,10 +162,3 @@ class Planner:
         if len(self._strategies) > MAX_PLANS:
             self._strategies.popitem(last=False)
         return strategy
-
-
-def _within(allowed: Allowed, name: str | None, targets: Sequence[Target]) -> Sequence[Target]:
-    """Return those of the targets that a caller may use who asks for `name`."""
-    if allowed is None or name in allowed:
-        return targets
-    return [t for t in targets if t.model in allowed or f"{t.provider.name}/{t.model}" in allowed]

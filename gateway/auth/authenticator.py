@@ -12,6 +12,7 @@ import hmac
 import math
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.auth.secret import is_well_formed
@@ -147,7 +148,8 @@ class KeyAuthenticator:
         if stored.pepper_id != self._peppers.ids[0]:
             await self._rehash(secret, stored)
             self._live[_short(digests[0])] = good_until
-        principal = key.principal()
+        # A secret that was rotated away can make nothing that outlives it.
+        principal = replace(key.principal(), expires_at=None if math.isinf(good_until) else int(good_until))
         # What changed while the look-up was under way may have been this key, so the next request looks again.
         if changed == self._changed:
             self._remember(digests[0], principal, good_until)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -15,7 +16,15 @@ from gateway.auth.escalation import Defaults, check_not_wider
 from gateway.auth.keys import ApiKey, iso, permission_flags
 from gateway.auth.secret import masked, new_secret
 from gateway.auth.store import KeyWithSecrets, RememberedAnswer
-from gateway.errors import IdempotencyKeyReused, InvalidRequest, KeyNameExists, KeyNotFound, KeyRevoked
+from gateway.errors import (
+    IdempotencyKeyReused,
+    InvalidRequest,
+    KeyNameExists,
+    KeyNotFound,
+    KeyRevoked,
+    StorageUnavailable,
+)
+from gateway.usage.recorder import utc_day
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -32,6 +41,7 @@ DAY_MS = 86_400_000
 REMEMBERED_MS = DAY_MS
 DEFAULT_OVERLAP_MS = DAY_MS
 MAX_IDEMPOTENCY_KEY = 255
+DAYS_TOLD = 90
 MAX_PER_PAGE = 100
 SHOWN_ONCE = "Save this key now - it will not be shown again!"
 _NAMES_TOLD = 50
@@ -54,8 +64,8 @@ class Created(NamedTuple):
 class Totals(Protocol):
     """What the statistics ask of the usage."""
 
-    async def key_totals(self) -> Mapping[str, KeyTotals]:
-        """Return what each key, by its id, did in all and on each day (UTC)."""
+    async def key_totals(self, from_day: str) -> Mapping[str, KeyTotals]:
+        """Return what each key, by its id, did in all, and on each day since `from_day` (`YYYY-MM-DD`, UTC)."""
         ...
 
     async def last_used(self, key_ids: Collection[str]) -> Mapping[str, int]:
@@ -134,7 +144,11 @@ class KeyService:
             return after
 
         after = await self._administer(caller, origin, now, work)
-        return _view(after, await self._totals.last_used([after.key.id]), now)
+        last_used: Mapping[str, int] = {}
+        # What is done is done, whether or not this can be told with it.
+        with suppress(StorageUnavailable):
+            last_used = await self._totals.last_used([after.key.id])
+        return _view(after, last_used, now)
 
     async def rotate(self, name: str, fields: Mapping[str, Any], caller: Principal, origin: Origin) -> dict[str, Any]:
         """Give a key a new secret; the old one stays valid for the asked `overlap`, by default a day.
@@ -179,11 +193,11 @@ class KeyService:
         return {"keys": views, "total": total, "page": page, "per_page": per_page}
 
     async def stats(self) -> dict[str, Any]:
-        """Return what every key came to, by day (UTC), and all together.
+        """Return what every key came to, its last `DAYS_TOLD` days (UTC) one by one, and all together.
 
         A revoked key is left out when a later one has its name, so that a name stands for one key.
         """
-        totals = await self._totals.key_totals()
+        totals = await self._totals.key_totals(utc_day(self._clock_ms() - (DAYS_TOLD - 1) * DAY_MS))
         by_name = {key.name: key for key in await self._store.everyone()}
         rows = [_statistics(key.name, totals.get(key.id)) for key in by_name.values()]
         return {"keys": rows, "totals": _sums(rows)}
