@@ -50,9 +50,11 @@ class Verification(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One file for one platform and architecture. `signature` is the text of a minisign file, for Tauri.
+    """One file for one platform and architecture.
 
-    Checksums are lower-case hexadecimal. `min_os_version` is the lowest operating system that it runs on, in dotted
+    `signature` is the text of a minisign file, for Tauri; `ed_signature` is an Ed25519 signature in base64, for
+    Sparkle. Checksums are lower-case hexadecimal; `sha256` is empty until the first verification if nobody has declared
+    it. `min_os_version` is the lowest operating system that it runs on, in dotted
     numbers.
     """
 
@@ -72,6 +74,24 @@ class Build:
     state: BuildState = BuildState.PENDING
     state_reason: str = ""
     state_at: int | None = None
+    ed_signature: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GithubSource:
+    """Where a project's releases are taken over from.
+
+    `repository` is `owner/name`. `tag_pattern` has `{version}` in it; None takes tags as they usually are.
+    `channels` says into which channel the versions of a kind go (see `tags.DEFAULT_CHANNELS`), and `overrides` are the
+    rules of `asset_overrides.compile_overrides` as JSON. A release is taken over when its assets have not changed for
+    `settle_s` seconds.
+    """
+
+    repository: str
+    tag_pattern: str | None = None
+    channels: tuple[tuple[str, str], ...] = ()
+    overrides: tuple[str, ...] = ()
+    settle_s: float = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +151,7 @@ class Project:
     arm64_runs_x64: bool = False
     created_at: int = 0
     updated_at: int = 0
+    github: GithubSource | None = None
     channels: tuple[Channel, ...] = field(default=())
 
     def channel(self, channel_id: str) -> Channel | None:

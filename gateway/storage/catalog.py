@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Table, and_, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.releases.model import Architecture, Build, BuildState, Channel, Platform, Project, Verification, Version
+from gateway.releases.model import (
+    Architecture,
+    Build,
+    BuildState,
+    Channel,
+    GithubSource,
+    Platform,
+    Project,
+    Verification,
+    Version,
+)
 from gateway.releases.store import BuildKey, ProjectChange
 from gateway.storage import audit
 from gateway.storage.release_tables import (
@@ -120,7 +130,12 @@ class _Transaction:
         return await audit.append(self._connection, entry, self._audit_keys)
 
     async def put_project(self, project: Project) -> None:
-        values = _values(project, "channels") | {"verification": str(project.verification), "deleted_at": None}
+        values = _values(project, "channels", "github")
+        values |= {
+            "verification": str(project.verification),
+            "deleted_at": None,
+            "github": _source_text(project.github),
+        }
         where = release_projects.c.id == project.id
         await self._put(release_projects, where, {**values, "revision": await _next_revision(self._connection)})
 
@@ -246,8 +261,20 @@ def _fields_of(kind: type[Any], row: Row[Any]) -> dict[str, Any]:
 
 
 def _project(row: Row[Any], channels: list[Channel]) -> Project:
-    values = _fields_of(Project, row) | {"verification": Verification(row.verification)}
+    values = _fields_of(Project, row) | {"verification": Verification(row.verification), "github": _source(row.github)}
     return Project(**values, channels=tuple(channels))
+
+
+def _source_text(source: GithubSource | None) -> str | None:
+    return None if source is None else json.dumps(asdict(source))
+
+
+def _source(text: str | None) -> GithubSource | None:
+    if text is None:
+        return None
+    values = json.loads(text)
+    channels = tuple((word, channel) for word, channel in values.pop("channels"))
+    return GithubSource(**{**values, "channels": channels, "overrides": tuple(values["overrides"])})
 
 
 def _channel(row: Row[Any], versions: tuple[Version, ...]) -> Channel:

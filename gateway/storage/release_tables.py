@@ -28,6 +28,7 @@ release_projects = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("deleted_at", BigInteger),
     Column("revision", BigInteger, nullable=False),
+    Column("github", Text),
     Index("release_projects_revision", "revision"),
 )
 
@@ -87,6 +88,7 @@ release_builds = Table(
     Column("state", Text, nullable=False),
     Column("state_reason", Text, nullable=False),
     Column("state_at", BigInteger),
+    Column("ed_signature", Text),
     ForeignKeyConstraint(
         ["project_id", "channel_id", "version_id"],
         ["release_versions.project_id", "release_versions.channel_id", "release_versions.id"],
@@ -101,4 +103,21 @@ build_downloads = Table(
     Column("version_id", Text, primary_key=True),
     Column("build_id", Text, primary_key=True),
     Column("downloads", BigInteger, nullable=False),
+)
+
+# What the last check of a build met with. It is no part of the catalogue, since no answer shows it. `created_at` is that
+# of the build that was checked; `failures` counts the checks in a row that did not find it.
+build_checks = Table(
+    "build_checks",
+    metadata,
+    Column("project_id", Text, primary_key=True),
+    Column("channel_id", Text, primary_key=True),
+    Column("version_id", Text, primary_key=True),
+    Column("build_id", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("checked_at", BigInteger, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("etag", Text),
+    Column("last_modified", Text),
 )

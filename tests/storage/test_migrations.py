@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, text
 
-from gateway.storage import migrate, release_tables
+from gateway.storage import github_tables, migrate, release_tables
 from gateway.storage.database import Database, DatabaseTooNew, DatabaseUnusable, Upgrade, sqlite_url
 from gateway.storage.migrations import HEAD
 from gateway.storage.tables import api_keys, metadata
@@ -51,7 +51,7 @@ async def test_the_tables_are_those_of_the_program(database: Database) -> None:
         return compare_metadata(context, metadata)
 
     # These add themselves to the same metadata when they are imported.
-    assert release_tables.release_projects.metadata is metadata
+    assert release_tables.release_projects.metadata is metadata is github_tables.github_releases.metadata
     assert await database.read(lambda connection: connection.run_sync(differences)) == []
 
 
