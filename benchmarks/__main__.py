@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks import keys, report
+from benchmarks import keys, report, updates
 from benchmarks.processes import StartError
 from benchmarks.profiling import profile
 from benchmarks.servers import ROOT, SERVERS, Server
@@ -43,6 +43,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--write-readme", action="store_true", help="put the table into benchmarks/README.md")
     parser.add_argument("--gateway-command", default="", help="start the gateway with this command instead")
     parser.add_argument("--keys", action="store_true", help="measure what keys, limits and usage cost, instead")
+    parser.add_argument("--updates", action="store_true", help="measure what an update check costs, instead")
     parser.add_argument("--profile", action="store_true", help="sample the gateway with py-spy instead of measuring")
     return parser.parse_args(argv)
 
@@ -145,12 +146,13 @@ def main() -> int:
 
 
 def _run(options: argparse.Namespace, servers: list[Server], plan: Plan) -> int:
-    if options.keys:
-        text = f"{report.heading()}\n\n{keys.measure()}"
-        sys.stdout.write(text)
-        if options.write_readme:
-            report.write_readme(text, _README, keys.BEGIN, keys.END)
-        return 0
+    for wanted, part in ((options.keys, keys), (options.updates, updates)):
+        if wanted:
+            text = f"{report.heading()}\n\n{part.measure()}"
+            sys.stdout.write(text)
+            if options.write_readme:
+                report.write_readme(text, _README, part.BEGIN, part.END)
+            return 0
     peers_dir = options.peers_dir.resolve()
     with tempfile.TemporaryDirectory(prefix="bench-") as name, upstream(Path(name)) as (port, pid):
         bench = Bench(plan, port, pid, Path(name), peers_dir, options.gateway_command)

@@ -24,11 +24,16 @@ async def answer(request: Request) -> Response:
     return Response(wire.answer_body(question.variant), media_type="application/json")
 
 
+async def empty(request: Request) -> Response:  # noqa: ARG001 - what Starlette hands to an endpoint.
+    """Answer with nothing: what any route costs."""
+    return Response()
+
+
 def main() -> None:
     """Run the floor from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+    app = Starlette(routes=[Route("/", empty), Route("/v1/chat/completions", answer, methods=["POST"])])
     port = parser.parse_args().port
     uvicorn.run(app, port=port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
 

@@ -140,7 +140,7 @@ def _notes(report: Report, results: Results) -> list[str]:
         notes.append(
             f"- Other work disturbed the server's core with {shown}: latencies and pace are not to be trusted."
         )
-    notes.append("- Not measured here: the update check, Redis, PostgreSQL, TLS, memory over 30 minutes.")
+    notes.append("- Not measured here: Redis, PostgreSQL, TLS, memory over 30 minutes.")
     return notes
 
 

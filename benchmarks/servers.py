@@ -177,6 +177,7 @@ GATEWAY: Final = Server(
     headers={"Authorization": f"Bearer {ADMIN_KEY}"},
     ready_path="/health/ready",
 )
+FLOOR: Final = Server("floor", "floor", _floor, streams=False)
 LITELLM: Final = Server(
     "litellm",
     "LiteLLM",
@@ -190,7 +191,7 @@ LITELLM: Final = Server(
 )
 SERVERS: Final = (
     DIRECT,
-    Server("floor", "floor", _floor, streams=False),
+    FLOOR,
     BARE,
     GATEWAY,
     LITELLM,

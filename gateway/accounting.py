@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.context import CLIENT_GONE, AIFacts, RequestContext
-from gateway.observability.logs import get_logger
+from gateway.observability.logs import log_request
 from gateway.usage.record import UsageRecord
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ class Accounts:
         self.prices = prices
         self._recorder = recorder
         self._clock_ms = clock_ms
-        self._log = get_logger()
 
     async def written(self) -> None:
         """Wait until what was counted so far is in the database, for at most `_FRESH_S`, so that a report has it."""
@@ -121,4 +120,4 @@ class Accounts:
                 "prompt_tokens": ai.usage.prompt_tokens,
                 "completion_tokens": ai.usage.completion_tokens,
             }
-        self._log.info("request", **fields)
+        log_request(fields)

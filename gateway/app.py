@@ -5,29 +5,42 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.routing import Router
 
 from gateway.auth.principal import Permission
 from gateway.client_address import ClientAddress
-from gateway.context import context_of
-from gateway.endpoints import ai, audit, catalog, health, keys, openai, projects, updates, usage
-from gateway.error_bodies import API_PREFIX, error_response
-from gateway.errors import ApiVersionGone, GatewayError, InternalError, NotFound
-from gateway.json_body import ClientGone
+from gateway.endpoints import (
+    ai,
+    audit,
+    catalog,
+    feeds,
+    github,
+    health,
+    keys,
+    openai,
+    package_feeds,
+    projects,
+    updates,
+    usage,
+    verification,
+    webhooks,
+)
+from gateway.error_bodies import API_PREFIX
+from gateway.errors import ApiVersionGone, NotFound
+from gateway.middleware.answers import ErrorAnswers
 from gateway.middleware.context import RequestContextMiddleware
 from gateway.middleware.cors import CORS
 from gateway.middleware.guard import GuardedRoute, Row, UnknownPath
+from gateway.middleware.paths import Paths
 from gateway.wiring import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from gateway.errors import GatewayError
     from gateway.settings import Settings
 
 CREATE_KEYS, REVOKE_KEYS, USE_AI = Permission.CREATE_KEYS, Permission.REVOKE_KEYS, Permission.USE_AI
@@ -37,6 +50,7 @@ CHECK_UPDATES = Permission.CHECK_UPDATES
 CHANNEL = "/projects/{project}/channels/{channel}"
 VERSION = CHANNEL + "/versions/{version}"
 BUILD = VERSION + "/builds/{build}"
+FEEDS = "/updates/{project}/{channel}"
 
 # Every route: method, path, endpoint, and what it takes to pass. All of them answer at the root and under /api/v2.
 ROUTES: tuple[Row, ...] = (
@@ -70,6 +84,7 @@ ROUTES: tuple[Row, ...] = (
     Row("POST", f"{VERSION}/restore", catalog.restore, MANAGE),
     Row("POST", f"{VERSION}/builds", catalog.add_build, MANAGE),
     Row("GET", BUILD, projects.build, READ_VERSIONS),
+    Row("POST", f"{BUILD}/verify", verification.verify, MANAGE),
     Row(
         "GET",
         f"{BUILD}/download",
@@ -77,7 +92,36 @@ ROUTES: tuple[Row, ...] = (
         (READ_VERSIONS, CHECK_UPDATES),
         is_open=projects.has_public_updates,
     ),
+    Row("GET", f"{FEEDS}/electron/{{file}}", feeds.electron, CHECK_UPDATES, is_open=projects.has_public_updates),
+    Row(
+        "GET",
+        f"{FEEDS}/tauri/{{target}}/{{arch}}/{{current_version}}",
+        feeds.tauri,
+        CHECK_UPDATES,
+        is_open=projects.has_public_updates,
+    ),
+    Row(
+        "GET",
+        f"{FEEDS}/files/{{version}}/{{build}}/{{processor}}/{{file_name}}",
+        feeds.file,
+        (READ_VERSIONS, CHECK_UPDATES),
+        is_open=projects.has_public_updates,
+    ),
+    Row("GET", "/projects/{project}/github", github.status, MANAGE),
+    Row("POST", "/webhooks/github", webhooks.github, "public", is_open=webhooks.always_open),
     Row("POST", "/update/check", updates.check_all, CHECK_UPDATES),
+    *(
+        Row("GET", f"{FEEDS}/{path}", endpoint, CHECK_UPDATES, is_open=projects.has_public_updates)
+        for path, endpoint in (
+            ("velopack/releases.{velopack_channel}.json", package_feeds.velopack_releases),
+            ("velopack/{file_name}", package_feeds.package_file),
+            ("squirrel-win/RELEASES", package_feeds.squirrel_windows),
+            ("squirrel-win/{file_name}", package_feeds.package_file),
+            ("squirrel-mac/{architecture}/{version}", package_feeds.squirrel_mac),
+            ("sparkle/appcast.xml", package_feeds.sparkle_appcast),
+            ("releases.atom", package_feeds.atom_feed),
+        )
+    ),
     Row("GET", "/health", health.health, "public", "free"),
     Row("GET", "/health/live", health.live, "public", "free"),
     Row("GET", "/health/ready", health.ready, "public", "free"),
@@ -92,16 +136,9 @@ class Gateway:
     def __init__(self, settings: Settings, **overrides: Any) -> None:
         self._wiring = wiring = Wiring(settings, **overrides)
         self.state = wiring.state
-        handlers: dict[Any, Any] = {
-            GatewayError: _gateway_error,
-            ClientGone: _client_gone,
-            Exception: _unhandled,
-        }
-        starlette = Starlette(routes=_routes(ROUTES), exception_handlers=handlers, lifespan=_lifespan(self))
-        starlette.router.redirect_slashes = False
-        starlette.router.default = _unknown
-        starlette.state.gateway = wiring.state
-        inner: ASGIApp = starlette
+        # Starlette's own application would do the same with three layers more around every request.
+        self._lifespan = Router(lifespan=_lifespan(self))
+        inner: ASGIApp = ErrorAnswers(_routes(ROUTES))
         if settings.server.cors_origins:
             inner = CORS(inner, settings.server.cors_origins)
         self._app = RequestContextMiddleware(
@@ -113,9 +150,11 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
+        scope["app"] = self
         if scope["type"] == "lifespan":
-            send = _without_traceback(send)
-        await self._app(scope, receive, send)
+            await self._lifespan(scope, receive, _without_traceback(send))
+        else:
+            await self._app(scope, receive, send)
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Open the database and do the background work until the context is left, as the server's lifespan does."""
@@ -134,17 +173,13 @@ def create_app(settings: Settings, **overrides: Any) -> Gateway:
     return Gateway(settings, **overrides)
 
 
-def _routes(rows: tuple[Row, ...]) -> list[BaseRoute]:
+def _routes(rows: tuple[Row, ...]) -> Paths:
     """Build the routes: the table at the root and under the prefix, and the grave of API v1."""
     by_path: dict[str, list[Row]] = {}
     for row in rows:
         by_path.setdefault(row.path, []).append(row)
-    table: list[BaseRoute] = [Route(path, GuardedRoute(path, same_path)) for path, same_path in by_path.items()]
-    gone = [Route("/api/v1", _v1), Route("/api/v1/{rest:path}", _v1)]
-    # The prefix without a slash is what clients have as their base URL.
-    bare = Route(API_PREFIX, GuardedRoute("/", by_path["/"]))
-    prefixed = Router(table, redirect_slashes=False, default=_unknown)
-    return [*table, bare, Mount(API_PREFIX, app=prefixed), *gone]
+    apps = {path: GuardedRoute(path, same_path) for path, same_path in by_path.items()}
+    return Paths(apps, prefix=API_PREFIX, gone={"/api/v1": _v1}, default=_unknown)
 
 
 def _api_v1_is_gone() -> GatewayError:
@@ -171,25 +206,8 @@ def _without_traceback(send: Send) -> Send:
 
 def _lifespan(gateway: Gateway) -> Any:
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Gateway) -> AsyncIterator[None]:
         async with gateway.running():
             yield
 
     return lifespan
-
-
-async def _gateway_error(request: Request, error: GatewayError) -> Response:
-    return error_response(error, context_of(request.scope))
-
-
-async def _unhandled(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the outermost layer logs it.
-    return error_response(InternalError(), context_of(request.scope))
-
-
-async def _client_gone(request: Request, error: Exception) -> ASGIApp:  # noqa: ARG001 - there is nothing in it.
-    context_of(request.scope).client_gone = True
-    return _say_nothing
-
-
-async def _say_nothing(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a client that is not there any more."""

@@ -45,6 +45,8 @@ class ClientWatch:
         """Stop watching; a second call does nothing."""
         if self._connection is not None:
             self._connection.forget(self._gone)
+        # Whoever is called leads back here: left as it is, only the garbage collector would free both.
+        self._gone = _nobody
         if self._task is not None:
             self._task.cancel()
 
@@ -52,6 +54,10 @@ class ClientWatch:
         while (await receive())["type"] != "http.disconnect":
             pass
         self._gone()
+
+
+def _nobody() -> None:
+    """Be called instead of who does not want to know any more."""
 
 
 def client_connection(scope: Scope) -> ClientConnection | None:

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.client_watch import EXTENSION
 from gateway.context import new_request_id
@@ -29,11 +29,51 @@ MAX_HEAD_BYTES = 64 << 10
 # More requests than this behind one that is being answered wait in the kernel, where nobody can see the client leave.
 MAX_PIPELINED = 16
 _DOCS_URL = "https://docs.lunarbit.dev/api-errors"
+# What says where an answer ends. Names of headers are lower-case throughout the gateway.
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_WITHOUT_BODY = frozenset({204, 304})
+_CONTROLS = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"
 _HEAD, _BODY, _COMPLETE = "head", "body", "complete"
 
 
 class HeadTooLarge(Exception):
     """A request's line and headers passed the largest size."""
+
+
+class GatewayCycle(RequestResponseCycle):
+    """One request and its answer. Ordinary heads are written at a third of what uvicorn needs for each header."""
+
+    async def send(self, message: Any) -> None:
+        """Send a piece of the answer. Raises `RuntimeError` for a header that would end its line early."""
+        ordinary = not (self.response_started or self.disconnected or self.flow.write_paused or self.access_log)
+        if not (ordinary and self.keep_alive and self._send_head(message)):
+            await super().send(message)
+
+    def _send_head(self, message: Any) -> bool:
+        """Write the head of an answer whose length is known, if it has a body; say whether that was done."""
+        headers = [*self.default_headers, *message.get("headers", ())]
+        pieces = [STATUS_LINE[message.get("status", 500)]]
+        length = -1
+        for name, value in headers:
+            if name in _FRAMING:
+                if name != b"content-length" or length >= 0:
+                    return False
+                length = int(value)
+            pieces += (name, b": ", value, b"\r\n")
+        pieces.append(b"\r\n")
+        if length < 0 and message["status"] not in _WITHOUT_BODY:
+            return False
+        head = b"".join(pieces)
+        # The status line, every header and the end have one line break each, and nothing else may have any.
+        if len(head) - len(head.translate(None, _CONTROLS)) != 2 * (len(headers) + 2):
+            msg = "a header with a control character"
+            raise RuntimeError(msg)
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.chunked_encoding = False
+        self.expected_content_length = max(0, length)
+        self.transport.write(head)
+        return True
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -138,6 +178,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
+        # uvicorn makes the cycle in the middle of a method, so that a class of our own can only be given to it here.
+        cycle.__class__ = GatewayCycle
         super()._start_asgi_task(cycle, app)
 
     def _count(self, size: int) -> None:

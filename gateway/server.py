@@ -29,8 +29,9 @@ KEEP_ALIVE_S = 75
 # uvicorn's own timeout only has to be later than the end of our drain.
 _AFTER_DRAIN_S = 1
 EXIT_NOT_STARTED = 3
-# Requests make few reference cycles, so the collector may look for them ten times less often than by default.
-GC_THRESHOLDS = (7_000, 10, 10)
+# Requests make no reference cycles, so the collector may look for them far less often than by default: 64 requests at
+# once are some 10,000 objects, and it should not walk over them again and again while they are answered.
+GC_THRESHOLDS = (30_000, 10, 10)
 
 
 class GatewayServer(uvicorn.Server):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.drain import Drain
     from gateway.limits.windows import Limiter, LimitPolicy
     from gateway.observability.metrics import Metrics
+    from gateway.releases.github_store import GithubStore
     from gateway.releases.service import CatalogService
     from gateway.releases.snapshot import CatalogueReader, Downloads
     from gateway.settings import Settings
@@ -52,6 +53,7 @@ class GatewayState:
     catalogue: CatalogueReader
     downloads: Downloads
     releases: CatalogService
+    github: GithubStore
     database: Database
     drain: Drain
     disabled_providers: tuple[str, ...] = ()
@@ -60,4 +62,4 @@ class GatewayState:
 
 def state_of(request: Request) -> GatewayState:
     """Return the parts of the app that answers `request`."""
-    return cast("GatewayState", request.app.state.gateway)
+    return cast("GatewayState", request.app.state)

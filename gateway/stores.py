@@ -12,7 +12,9 @@ from gateway.auth.service import KeyService
 from gateway.dev_key import development_pepper
 from gateway.storage.audit import AuditTable
 from gateway.storage.catalog import CatalogTable
+from gateway.storage.checks import CheckTable
 from gateway.storage.database import Database, sqlite_url
+from gateway.storage.github import GithubTable
 from gateway.storage.keys import KeyTable
 from gateway.storage.leases import Leases
 from gateway.storage.usage import UsageTable
@@ -47,6 +49,8 @@ class Stores:
         self.usage = UsageTable(self.database)
         self.audit = AuditTable(self.database)
         self.catalog = CatalogTable(self.database, self.audit_keys)
+        self.checks = CheckTable(self.database, self.audit_keys)
+        self.github = GithubTable(self.database, self.audit_keys)
         self.leases = Leases(self.database)
 
     def key_service(self, on_change: Callable[[KeyWithSecrets], None]) -> KeyService:

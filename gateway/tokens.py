@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from providers.base import Usage
 
 if TYPE_CHECKING:
@@ -38,8 +40,16 @@ def answer_chars(answer: CompletionResponse) -> int:
 
 
 def usage_of(reported: Usage | None, request: CompletionRequest, chars: int) -> Usage:
-    """Return the provider's count of tokens or, when it counted none, an estimate for an answer of `chars`."""
-    return reported if reported is not None and reported.total_tokens else estimated_usage(request, chars)
+    """Return the provider's count of tokens or, when it counted none, an estimate for an answer of `chars`.
+
+    A provider that had counted the prompt only, before its stream was cut, gets the answer's tokens estimated.
+    """
+    if reported is None or not reported.total_tokens:
+        return estimated_usage(request, chars)
+    if not reported.estimated:
+        return reported
+    answered = max(reported.completion_tokens, estimated_tokens(chars))
+    return msgspec.structs.replace(reported, completion_tokens=answered)
 
 
 def _text_chars(content: Any) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from gateway.errors import StorageUnavailable
 from gateway.observability.logs import exception_fields, get_logger
+from gateway.releases.model import BuildState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.auth.authenticator import KeyAuthenticator
     from gateway.auth.secret import Peppers
     from gateway.observability.metrics import Metrics
-    from gateway.releases.snapshot import CatalogueReader, Downloads
+    from gateway.releases.snapshot import Catalogue, CatalogueReader, Downloads, ProjectSnapshot
     from gateway.storage.leases import Leases
     from gateway.storage.usage import UsageTable
     from gateway.usage.recorder import UsageRecorder
@@ -26,6 +28,7 @@ GAUGES_EVERY_S = 0.5
 # A revocation has to reach every process within a second.
 KEYS_EVERY_S = 0.4
 DOWNLOADS_EVERY_S = 1.0
+GITHUB_EVERY_S = 1.0
 ROUNDS_PER_DOWNLOADS = 30
 PRUNE_EVERY_S = 3600.0
 _PRUNE_LEASE = "usage-retention"
@@ -62,9 +65,16 @@ async def follow_keys(authenticator: KeyAuthenticator, metrics: Metrics) -> None
             metrics.database_up.set(1)
 
 
-async def follow_catalogue(catalogue: CatalogueReader) -> None:
-    """Ask the database again and again which projects have changed."""
+async def follow_catalogue(catalogue: CatalogueReader, metrics: Metrics) -> None:
+    """Ask the database again and again which projects have changed, and count the builds when some have."""
+    counted: dict[str, tuple[int, Counter[str]]] = {}
+    shown: Catalogue | None = None
     while True:
+        if catalogue.now is not shown:
+            shown = catalogue.now
+            counted = {name: _counts(found, counted.get(name)) for name, found in shown.projects.items()}
+            total = sum((counts for _, counts in counted.values()), Counter())
+            metrics.show_builds({str(state): total[state] for state in BuildState})
         await asyncio.sleep(KEYS_EVERY_S)
         try:
             await catalogue.refresh()
@@ -72,6 +82,14 @@ async def follow_catalogue(catalogue: CatalogueReader) -> None:
             continue
         except Exception as exc:  # noqa: BLE001 - what is served meanwhile is the catalogue as it was.
             get_logger().error("catalogue_not_followed", **exception_fields(exc))
+
+
+def _counts(found: ProjectSnapshot, known: tuple[int, Counter[str]] | None) -> tuple[int, Counter[str]]:
+    """Return a project's revision and its builds by state."""
+    if known is not None and known[0] == found.revision:
+        return known
+    versions = (version for channel in found.project.channels for version in channel.versions)
+    return found.revision, Counter(str(build.state) for version in versions for build in version.builds)
 
 
 async def write_downloads(downloads: Downloads) -> None:
@@ -86,6 +104,14 @@ async def write_downloads(downloads: Downloads) -> None:
             continue
         except Exception as exc:  # noqa: BLE001 - what was not written is kept, and the next round tries again.
             get_logger().error("downloads_not_written", **exception_fields(exc))
+
+
+async def wait_for_sources(has_sources: Callable[[], bool]) -> None:
+    """Return once a project is to be taken over from GitHub."""
+    while True:
+        if has_sources():
+            return
+        await asyncio.sleep(GITHUB_EVERY_S)
 
 
 async def prune_usage(usage: UsageTable, leases: Leases, retention_days: int, clock_ms: Callable[[], int]) -> None:

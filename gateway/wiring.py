@@ -20,6 +20,8 @@ from gateway.limits.memory import MemoryCounters, MemoryLimiter
 from gateway.limits.windows import LimitPolicy
 from gateway.observability.logs import exception_fields, get_logger
 from gateway.observability.metrics import Metrics
+from gateway.releases.check_rules import Schedule
+from gateway.releases.checks import BuildChecks
 from gateway.releases.service import CatalogService
 from gateway.releases.snapshot import CatalogueReader, Downloads
 from gateway.state import GatewayState
@@ -33,12 +35,13 @@ from routing.plan import Route
 from routing.router import ModelRouter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from gateway.limits.clock import Clock
     from gateway.limits.counters import Counters
     from gateway.limits.redis_link import RedisLink
     from gateway.limits.windows import Limiter
+    from gateway.releases.verify import Verifier
     from gateway.settings import ProviderSettings, Settings
 
 FIRST_ROUND_S = 1.0
@@ -49,8 +52,8 @@ class Wiring:
     """Builds the parts from the settings; `running` starts and stops what runs in the background.
 
     Any part can be given instead of built: `transport`, `clock` (monotonic seconds, for the router), `clock_ms` (Unix
-    milliseconds, for keys and usage), `limit_clock` (for limits). Raises `ProviderSetupError` for a provider that
-    cannot be made, `DatabaseUnusable`, `DataFolderUnusable` and `PricesError`.
+    milliseconds, for keys and usage), `limit_clock` (for limits), `checks` (arguments of `BuildChecks`). Raises
+    `ProviderSetupError` for a provider that cannot be made, `DatabaseUnusable`, `DataFolderUnusable` and `PricesError`.
     """
 
     def __init__(
@@ -62,15 +65,17 @@ class Wiring:
         clock_ms: Callable[[], int] = now_ms,
         limit_clock: Clock | None = None,
         check_every_s: float | None = None,
+        checks: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings = settings
+        self._checks = checks or {}
         self.metrics = metrics = Metrics()
         self.router = self._make_router(transport, clock)
         metrics.is_listed = self.router.is_listed
         self.stores = stores = Stores(settings, clock_ms=clock_ms)
         self.drain = Drain(settings.server.drain_s)
-        self.catalogue = CatalogueReader(stores.catalog)
         self.downloads = Downloads(stores.catalog)
+        self.catalogue = CatalogueReader(stores.catalog, self.downloads.forget)
         self.recorder = UsageRecorder(stores.usage, clock_ms=clock_ms, on_dropped=metrics.usage_dropped.inc)
         self.authenticator = KeyAuthenticator(
             bootstrap_keys(admin_key(settings), settings.auth.read_key.get_secret_value()),
@@ -134,7 +139,13 @@ class Wiring:
             audit=stores.audit,
             catalogue=self.catalogue,
             downloads=self.downloads,
-            releases=CatalogService(stores.catalog, clock_ms=clock_ms, on_change=self.catalogue.refresh),
+            releases=CatalogService(
+                stores.catalog,
+                clock_ms=clock_ms,
+                on_change=self.catalogue.refresh,
+                networks=settings.verification.allow_networks,
+            ),
+            github=stores.github,
             database=stores.database,
             drain=self.drain,
             disabled_providers=tuple(name for name, entry in settings.providers.items() if not entry.enabled),
@@ -175,10 +186,56 @@ class Wiring:
             self.recorder.run(),
             upkeep.keep_gauges(metrics, self.router, self.recorder),
             upkeep.follow_keys(self.authenticator, metrics),
-            upkeep.follow_catalogue(self.catalogue),
+            upkeep.follow_catalogue(self.catalogue, metrics),
             upkeep.write_downloads(self.downloads),
             upkeep.prune_usage(stores.usage, stores.leases, self._settings.usage.retention_days, stores.clock_ms),
+            *([self._build_checks().run()] if self._settings.verification.enabled else []),
+            self._follow_github(),
         )
+
+    async def _follow_github(self) -> None:
+        """Follow GitHub's releases once a project has a source; before that nothing of it is loaded."""
+        await upkeep.wait_for_sources(self._has_github_sources)
+        from gateway.releases.github_setup import github_api, github_sync
+        from gateway.releases.github_worker import GithubWorker
+
+        settings, stores, metrics = self._settings, self.stores, self.metrics
+        async with github_api(settings, clock_ms=stores.clock_ms, on_request=metrics.github_asked) as api:
+            await GithubWorker(
+                stores.github,
+                stores.leases,
+                github_sync(settings, stores.github, api, clock_ms=stores.clock_ms),
+                clock_ms=stores.clock_ms,
+                on_change=self.catalogue.refresh,
+                watcher=metrics,
+            ).run(self._has_github_sources)
+
+    def _has_github_sources(self) -> bool:
+        return any(found.project.github is not None for found in self.catalogue.now.projects.values())
+
+    def _build_checks(self) -> BuildChecks:
+        stores, settings = self.stores, self._settings.verification
+        given = {
+            "make_verifier": partial(_verifier, tuple(settings.allow_networks)),
+            "schedule": Schedule(recheck_s=settings.recheck_s),
+            **self._checks,
+        }
+        return BuildChecks(
+            self.catalogue,
+            stores.checks,
+            stores.leases,
+            clock_ms=stores.clock_ms,
+            observer=self.metrics,
+            **given,
+        )
+
+
+def _verifier(allow_networks: tuple[str, ...]) -> Verifier:
+    """Make what downloads builds, which a gateway without builds does not load."""
+    from gateway.releases.addresses import AddressRules
+    from gateway.releases.verify import Verifier
+
+    return Verifier(AddressRules(allow_networks))
 
 
 def register(router: ModelRouter, config: ProviderConfig, transport: Transport, *, auto: bool = False) -> None:

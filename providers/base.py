@@ -30,11 +30,16 @@ _encode = msgspec.json.encode
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one answer, as the provider counted them, or `estimated` when it did not."""
+    """Tokens of one answer, as the provider counted them, or `estimated` when it did not, or not yet to the end.
+
+    `prompt_tokens` holds those that were read from a cache (`cached_tokens`) and written to it
+    (`cache_creation_tokens`); `completion_tokens` holds `reasoning_tokens`.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    cache_creation_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
     raw: dict[str, Any] | None = None
@@ -124,13 +129,15 @@ class StreamEvent(msgspec.Struct, kw_only=True, gc=False):
     An adapter for the OpenAI dialect sets `raw` to the event's JSON exactly as received, and the gateway passes these
     bytes on; any other adapter leaves it None and fills the fields. `finish_reason` is `stop`, `length`, `tool_calls`
     or `content_filter`. `usage` may come on any event; the last one counts. `headers` (rate limits, request id of the
-    vendor) may come on an event of their own before the first content.
+    vendor) may come on an event of their own before the first content. `thinking_blocks` are whole blocks of signed
+    reasoning, each with its `index`, which a client has to send back as they are.
     """
 
     content: str = ""
     reasoning: str = ""
     refusal: str = ""
     tool_calls: list[dict[str, Any]] | None = None
+    thinking_blocks: list[dict[str, Any]] | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
     usage_only: bool = False
@@ -148,6 +155,7 @@ class StreamEvent(msgspec.Struct, kw_only=True, gc=False):
             or self.reasoning
             or self.tool_calls
             or self.refusal
+            or self.thinking_blocks
             or self.other_content
         )
 
@@ -169,7 +177,10 @@ class CompletionResponse(msgspec.Struct, kw_only=True):
     content: str = ""
     model: str = ""
     finish_reason: str | None = "stop"
+    reasoning: str = ""
+    refusal: str = ""
     tool_calls: list[dict[str, Any]] | None = None
+    thinking_blocks: list[dict[str, Any]] | None = None
     usage: Usage | None = None
     raw: bytes | None = None
     headers: Mapping[str, str] = {}
@@ -202,6 +213,8 @@ class AIProvider(ABC):
             async for item in events:
                 for event in events_of(item):
                     text.append(event.content)
+                    answer.reasoning += event.reasoning
+                    answer.refusal += event.refusal
                     answer.finish_reason = event.finish_reason or answer.finish_reason
                     answer.usage = event.usage or answer.usage
                     answer.model = event.model or answer.model

@@ -3,6 +3,7 @@
 ProviderError
 ├── CallerError                 the request itself is at fault: told to the client, never tried elsewhere
 │   ├── RequestRefused          400, 409, 413, 422 and the like
+│   │   └── NotExpressible      the provider's dialect has nothing for a field; it was never asked
 │   ├── ContextLengthExceeded   the prompt does not fit this model; a larger one may take it
 │   └── ContentFiltered         the provider's policy stopped the request
 ├── CredentialRefused           401, 402, 403: the gateway's own key is wrong or unpaid
@@ -62,6 +63,10 @@ class CallerError(ProviderError):
 
 class RequestRefused(CallerError):
     """The provider found the request malformed or unsupported (400, 409, 413, 422)."""
+
+
+class NotExpressible(RequestRefused):
+    """A field of the request has no counterpart in the provider's dialect, so the provider was not asked at all."""
 
 
 class ContextLengthExceeded(CallerError):

@@ -13,7 +13,8 @@ import httpx
 import msgspec
 
 from providers import errors
-from providers.openai import HEALTH_TIMEOUT_S, OpenAIProvider
+from providers.http import HEALTH_TIMEOUT_S
+from providers.openai import OpenAIProvider
 
 DEFAULT_ORIGIN = "http://localhost:1234"
 _CHAT_TYPES = frozenset({"llm", "vlm"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from providers.anthropic.provider import AnthropicProvider
 from providers.azure_openai import AzureOpenAIProvider
 from providers.base import AIProvider
 from providers.echo import EchoProvider
@@ -23,6 +24,7 @@ _BUILT_IN: dict[str, Callable[[ProviderConfig, Transport], AIProvider]] = {
     "openai": OpenAIProvider,
     "lmstudio": LMStudioProvider,
     "azure_openai": AzureOpenAIProvider,
+    "anthropic": AnthropicProvider,
     "echo": lambda config, _: EchoProvider(config),
 }
 

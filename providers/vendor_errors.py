@@ -1,6 +1,7 @@
 """From an upstream's refusal (HTTP status, headers, error object) to the right type of `providers.errors`.
 
-Sources: OpenAI's error codes guide and the retry rules of the official SDKs; Azure OpenAI's content filter errors;
+Sources: OpenAI's error codes guide and the retry rules of the official SDKs; Anthropic's API reference ("Errors");
+Azure OpenAI's content filter errors;
 llama.cpp and LM Studio, whose `code` may be an integer and whose `error` may be a string.
 """
 
@@ -21,8 +22,10 @@ _QUOTA_CODES = frozenset(
     {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "enforced_spend_limit_reached"}
 )
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-# Servers without an error code for it (vLLM and its relatives) say it in these words.
-_CONTEXT_PHRASE = "maximum context length"
+# Servers without an error code for it (vLLM and its relatives, Anthropic) say it in these words.
+_CONTEXT_PHRASES = ("maximum context length", "prompt is too long", "exceed context limit")
+# Anthropic answers 400 when our account has no money left or has reached its limit, which is no fault of the client's.
+_QUOTA_PHRASES = ("credit balance is too low", "reached your specified api usage limits")
 _FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 _MAX_MESSAGE_CHARS = 2_000
 # A wait of decades is a broken header and not a wish.
@@ -39,6 +42,11 @@ _BY_CODE_IN_STREAM: Mapping[str, int] = {
     "model_not_found": 404,
     "invalid_api_key": 401,
     "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "timeout_error": 504,
 }
 _BY_STATUS: Mapping[int, type[errors.ProviderError]] = {
     401: errors.CredentialRefused,
@@ -119,8 +127,11 @@ def _classify(status: int, error: Any, retry_after_s: float | None) -> errors.Pr
     reasons = {(code or "").lower(), (kind or "").lower()}
     if isinstance(inner, dict):
         reasons.add((_text(inner.get("code")) or "").lower())
-    if status < 500 and _CONTEXT_PHRASE in (_text(fields.get("message")) or "").lower():
-        reasons.add("context_length_exceeded")
+    details = fields.get("details")
+    if isinstance(details, dict):
+        reasons.add((_text(details.get("error_code")) or "").lower())
+    if status < 500:
+        reasons |= _said_in_words((_text(fields.get("message")) or "").lower())
     return _type_for(status, reasons)(
         (_text(fields.get("message")) or f"HTTP {status}")[:_MAX_MESSAGE_CHARS],
         status=status,
@@ -133,8 +144,13 @@ def _classify(status: int, error: Any, retry_after_s: float | None) -> errors.Pr
     )
 
 
+def _said_in_words(message: str) -> set[str]:
+    found = {"context_length_exceeded"} if any(phrase in message for phrase in _CONTEXT_PHRASES) else set()
+    return found | ({"insufficient_quota"} if any(phrase in message for phrase in _QUOTA_PHRASES) else set())
+
+
 def _type_for(status: int, reasons: set[str]) -> type[errors.ProviderError]:
-    if status == 429:
+    if status == 429 or (status == 400 and reasons & _QUOTA_CODES):
         return errors.QuotaSpent if reasons & _QUOTA_CODES else errors.RateLimited
     if reasons & _CONTEXT_CODES and status < 500:
         return errors.ContextLengthExceeded

@@ -18,7 +18,7 @@ _NULL = msgspec.Raw(b"null")
 _NULL_LENGTH = len(_NULL)
 _EMPTY = (b"null", b'""', b"[]", b"{}", b"false")
 # More than any answer has; what a provider reports must not break the sums that it goes into.
-_MOST_TOKENS = 10**12
+MOST_TOKENS = 10**12
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -150,7 +150,7 @@ def _part(fields: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _count(fields: dict[str, Any], name: str) -> int:
     value = fields.get(name)
-    return min(value, _MOST_TOKENS) if type(value) is int and value >= 0 else 0
+    return min(value, MOST_TOKENS) if type(value) is int and value >= 0 else 0
 
 
 def parse_answer(body: bytes) -> tuple[CompletionResponse, msgspec.Raw]:

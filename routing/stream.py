@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
@@ -91,6 +91,8 @@ class StreamCall:
                 with anyio.CancelScope(deadline=anyio.current_time() + CLOSE_TIMEOUT_S, shield=True):
                     await asyncio.wait([self._task])
         finally:
+            # What writes to the client leads back here: left as it is, only the garbage collector would free both.
+            self._write = None
             if self._failover.slot is not None:
                 self._failover.slot.release()
 
@@ -200,14 +202,23 @@ class StreamCall:
         if event.finish_reason is not None:
             self.finish_reason = event.finish_reason
         self.content_chars += len(event.content) + len(event.reasoning)
-        for call in event.tool_calls or ():
-            function = call.get("function")
-            arguments = function.get("arguments") if isinstance(function, dict) else None
-            self.content_chars += len(arguments) if isinstance(arguments, str) else 0
+        if event.tool_calls:
+            self.content_chars += _argument_chars(event.tool_calls)
+
+
+def _argument_chars(calls: list[dict[str, Any]]) -> int:
+    functions = [call.get("function") for call in calls]
+    arguments = [function.get("arguments") for function in functions if isinstance(function, dict)]
+    return sum(len(text) for text in arguments if isinstance(text, str))
 
 
 def _size(event: StreamEvent) -> int:
-    return len(event.raw) if event.raw is not None else len(event.content)
+    """Return about how much memory an event takes, in bytes."""
+    if event.raw is not None:
+        return len(event.raw)
+    size = len(event.content) + len(event.reasoning) + _argument_chars(event.tool_calls or [])
+    values = [value for block in event.thinking_blocks or () for value in block.values()]
+    return size + sum(len(value) for value in values if isinstance(value, str))
 
 
 async def _close(stream: AsyncIterator[StreamItem]) -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gateway.cli.github import sync
 from gateway.cli.run import ConfigOption, JsonOption, console, opened, print_json, run
+from gateway.cli.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-commands = typer.Typer(no_args_is_help=True, help="Releases: import, list, publish, yank, restore.")
+commands = typer.Typer(no_args_is_help=True, help="Releases: import, list, publish, yank, restore, verify, sync.")
+commands.command()(verify)
+commands.command()(sync)
 ProjectArgument = Annotated[str, typer.Argument(help="The id of the project.")]
 ChannelArgument = Annotated[str, typer.Argument(help="The id of the channel.")]
 VersionArgument = Annotated[str, typer.Argument(help="The version, such as 1.2.5.")]
@@ -135,7 +139,12 @@ def _administer(config: Path | None, act: Callable[[CatalogService, Publisher, C
         async with opened(settings) as stores:
             reader = CatalogueReader(stores.catalog)
             await reader.refresh()
-            service = CatalogService(stores.catalog, clock_ms=stores.clock_ms, on_change=reader.refresh)
+            service = CatalogService(
+                stores.catalog,
+                clock_ms=stores.clock_ms,
+                on_change=reader.refresh,
+                networks=settings.verification.allow_networks,
+            )
             principal, origin = who_asks()
             return await act(service, Publisher(principal, origin.client_ip, origin.request_id), reader.now)
 

@@ -61,8 +61,15 @@ def whole_answer(answer: CompletionResponse, usage: Usage, request_id: str, mode
     if answer.raw is not None:
         return answer.raw
     message: dict[str, Any] = {"role": "assistant", "content": answer.content}
-    if answer.tool_calls:
-        message["tool_calls"] = answer.tool_calls
+    if answer.tool_calls and not answer.content:
+        # Where there is no text beside tool calls, this dialect has null.
+        message["content"] = None
+    message |= _set_members(
+        reasoning_content=answer.reasoning,
+        refusal=answer.refusal,
+        tool_calls=answer.tool_calls,
+        thinking_blocks=answer.thinking_blocks,
+    )
     return _encode(
         {
             "id": f"chatcmpl-{request_id}",
@@ -85,6 +92,7 @@ class OpenAICodec:
         self._usage_sent = False
         self._created = int(time.time())
         self._role_sent = False
+        self._model = ""
 
     def start(self, facts: StreamFacts) -> bytes:  # noqa: ARG002 - this dialect starts with its first chunk.
         """Return what goes out before the first event: nothing."""
@@ -96,7 +104,7 @@ class OpenAICodec:
         for event in events:
             raw = event.raw
             if raw is None:
-                out += self._built(event, facts)
+                out.append(self._built(event, facts))
                 continue
             if event.usage is not None:
                 raw = self._with_usage_as_asked(event, raw)
@@ -121,8 +129,10 @@ class OpenAICodec:
         """Return the end of a whole answer: usage if it was asked for and the provider sent none, then `[DONE]`."""
         if not self._wants_usage or self._usage_sent:
             return DONE
-        usage = {"choices": [], "usage": facts.usage.to_dict(), "usage_estimated": facts.usage.estimated}
-        return _frame(self._chunk(facts.model) | usage) + DONE
+        last: dict[str, Any] = {"choices": [], "usage": facts.usage.to_dict()}
+        if facts.usage.estimated:
+            last["usage_estimated"] = True
+        return _frame(self._chunk(facts.model) | last) + DONE
 
     def error(self, error: GatewayError, facts: StreamFacts) -> bytes:  # noqa: ARG002 - other dialects name the model.
         """Return the event that ends a broken answer; `[DONE]` never follows it."""
@@ -133,33 +143,33 @@ class OpenAICodec:
             "id": f"chatcmpl-{self._request_id}",
             "object": "chat.completion.chunk",
             "created": self._created,
-            "model": model,
+            "model": self._model or model,
         }
 
-    def _built(self, event: StreamEvent, facts: StreamFacts) -> list[bytes]:
-        """Write an event that came in no dialect, as from a provider that yields plain text."""
-        if not (event.commits or event.usage):
-            return []
+    def _built(self, event: StreamEvent, facts: StreamFacts) -> bytes:
+        """Write an event that has no bytes of this dialect; its usage waits for the end, where clients expect it."""
+        if not event.commits:
+            return b""
         delta: dict[str, Any] = {}
         if not self._role_sent:
             self._role_sent = True
             delta["role"] = "assistant"
-        fields = (
-            ("content", event.content),
-            ("reasoning_content", event.reasoning),
-            ("refusal", event.refusal),
-            ("tool_calls", event.tool_calls),
+        delta |= _set_members(
+            content=event.content,
+            reasoning_content=event.reasoning,
+            refusal=event.refusal,
+            tool_calls=event.tool_calls,
+            thinking_blocks=event.thinking_blocks,
         )
-        delta |= {name: value for name, value in fields if value}
-        chunk = self._chunk(event.model or facts.model)
-        frames = []
-        if event.commits:
-            choice = {"index": 0, "delta": delta, "finish_reason": event.finish_reason}
-            frames.append(_frame(chunk | {"choices": [choice]}))
-        if event.usage is not None and self._wants_usage:
-            self._usage_sent = True
-            frames.append(_frame(chunk | {"choices": [], "usage": event.usage.to_dict()}))
-        return frames
+        if not delta and event.finish_reason is None:
+            return b""
+        self._model = event.model or self._model
+        choice = {"index": 0, "delta": delta, "finish_reason": event.finish_reason}
+        return _frame(self._chunk(facts.model) | {"choices": [choice]})
+
+
+def _set_members(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}
 
 
 def _frame(value: dict[str, Any]) -> bytes:

@@ -10,19 +10,20 @@ from gateway.context import context_of
 from gateway.endpoints.keys import read_object
 from gateway.endpoints.responses import json_response
 from gateway.releases import views
+from gateway.releases.batch import version_of
 from gateway.releases.service import Publisher
 from gateway.state import state_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from gateway.releases.model import Version
+    from gateway.releases.model import Channel, Project, Version
 
 
 async def create_project(request: Request) -> Response:
     """Make a project with its channels: 201."""
     made = await state_of(request).releases.create_project(await read_object(request), _who(request))
-    return json_response(views.project_detail(made, None, 0), status=201)
+    return json_response(_project(made, None, 0), status=201)
 
 
 async def change_project(request: Request) -> Response:
@@ -31,7 +32,7 @@ async def change_project(request: Request) -> Response:
     changed = await state_of(request).releases.change_project(project_id, body, _who(request))
     found = state_of(request).catalogue.now.projects.get(project_id)
     latest = found.latest_version if found is not None else None
-    return json_response(views.project_detail(changed, latest, state_of(request).downloads.of(project_id)))
+    return json_response(_project(changed, latest, state_of(request).downloads.of(project_id)))
 
 
 async def delete_project(request: Request) -> Response:
@@ -44,7 +45,7 @@ async def create_channel(request: Request) -> Response:
     """Add a channel: 201."""
     body = await read_object(request)
     made = await state_of(request).releases.create_channel(request.path_params["project"], body, _who(request))
-    return json_response(views.channel_view(made), status=201)
+    return json_response(_channel(made), status=201)
 
 
 async def change_channel(request: Request) -> Response:
@@ -52,7 +53,7 @@ async def change_channel(request: Request) -> Response:
     project_id, channel_id = request.path_params["project"], request.path_params["channel"]
     body = await read_object(request)
     changed = await state_of(request).releases.change_channel(project_id, channel_id, body, _who(request))
-    return json_response(views.channel_view(changed))
+    return json_response(_channel(changed))
 
 
 async def delete_channel(request: Request) -> Response:
@@ -94,7 +95,8 @@ async def add_build(request: Request) -> Response:
     """Add a build to a version, or replace the one of its id: 201."""
     body = await read_object(request)
     version, build = await state_of(request).releases.add_build(*_version(request), body, _who(request))
-    return json_response(views.build_detail(version, build, 0), status=201)
+    shown = views.build_detail(version, build, 0) | {"settings": views.build_settings(build)}
+    return json_response(shown, status=201)
 
 
 def _who(request: Request) -> Publisher:
@@ -104,8 +106,9 @@ def _who(request: Request) -> Publisher:
 
 
 def _version(request: Request) -> tuple[str, str, str]:
+    """Return the version that the path names. Raises `InvalidRequest` for one that is no version at all."""
     path: dict[str, Any] = request.path_params
-    return path["project"], path["channel"], path["version"].removeprefix("v")
+    return path["project"], path["channel"], version_of("version", path["version"]).text
 
 
 def _shown(request: Request, version: Version) -> dict[str, Any]:
@@ -116,7 +119,17 @@ def _shown(request: Request, version: Version) -> dict[str, Any]:
     channel = found.channels.get(channel_id) if found is not None else None
     entry = channel.by_id.get(version.id) if channel is not None else None
     breaking = entry.breaking if entry is not None else bool(version.breaking)
-    return views.version_detail(version, state.downloads.of(project_id, channel_id, version.id), breaking=breaking)
+    downloads = state.downloads.of(project_id, channel_id, version.id)
+    shown = views.version_detail(version, downloads, breaking=breaking)
+    return shown | {"settings": views.version_settings(version)}
+
+
+def _project(project: Project, latest: str | None, downloads: int) -> dict[str, Any]:
+    return views.project_detail(project, latest, downloads) | {"settings": views.project_settings(project)}
+
+
+def _channel(channel: Channel) -> dict[str, Any]:
+    return views.channel_view(channel) | {"settings": views.channel_settings(channel)}
 
 
 def _gone() -> Response:

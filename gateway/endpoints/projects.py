@@ -7,15 +7,16 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
+from gateway.auth.principal import Permission
 from gateway.context import context_of
 from gateway.endpoints.conditional import cached_json
 from gateway.endpoints.query import Query
 from gateway.errors import BuildNotFound, BuildNotVerified, InvalidRequest, VersionNotFound, VersionYanked
 from gateway.releases import views
+from gateway.releases.batch import version_of
 from gateway.releases.decision import Candidate, Client
-from gateway.releases.store import BuildKey
-from gateway.releases.targets import UnknownTarget, parse_architecture, parse_platform
-from gateway.releases.versions import InvalidVersion, parse_query_version
+from gateway.releases.store import BuildKey, Counted
+from gateway.releases.targets import UnknownTarget, architecture_of_client, platform_of_client
 from gateway.state import state_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from gateway.releases.model import Build
     from gateway.releases.snapshot import Allowed, Entry, ProjectSnapshot
     from gateway.state import GatewayState
 
@@ -51,13 +53,15 @@ async def projects(request: Request) -> Response:
 
 
 async def project(request: Request) -> Response:
-    """Answer one project in detail."""
-    found, downloads = _project(request), state_of(request).downloads
+    """Answer one project in detail, with its settings for who may change them."""
+    found, downloads, manages = _project(request), state_of(request).downloads, _manages(request)
 
     def make() -> dict[str, Any]:
-        return views.project_detail(found.project, found.latest_version, downloads.of(found.project.id))
+        shown = views.project_detail(found.project, found.latest_version, downloads.of(found.project.id))
+        return shown | ({"settings": views.project_settings(found.project)} if manages else {})
 
-    return cached_json(request, f"project {found.project.id} {found.revision}", PROJECTS_MAX_AGE_S, make)
+    validator = f"project {found.project.id} {found.revision} {manages}"
+    return cached_json(request, validator, PROJECTS_MAX_AGE_S, make)
 
 
 async def versions(request: Request) -> Response:
@@ -113,12 +117,14 @@ async def build(request: Request) -> Response:
     channel_id, build_id = request.path_params["channel"], request.path_params["build"]
     entry = _entry(request, found)
     _, chosen = found.build(channel_id, entry.version.id, build_id)
+    manages = _manages(request)
 
     def make() -> dict[str, Any]:
         key = BuildKey(found.project.id, channel_id, entry.version.id, chosen.id)
-        return views.build_detail(entry.version, chosen, state_of(request).downloads.of(*key))
+        shown = views.build_detail(entry.version, chosen, state_of(request).downloads.of(*key))
+        return shown | ({"settings": views.build_settings(chosen)} if manages else {})
 
-    validator = f"build {found.project.id} {channel_id} {entry.version.id} {chosen.id} {found.revision}"
+    validator = f"build {found.project.id} {channel_id} {entry.version.id} {chosen.id} {found.revision} {manages}"
     return cached_json(request, validator, _max_age_s(request), make)
 
 
@@ -131,6 +137,11 @@ async def download(request: Request) -> Response:
     channel_id, build_id = request.path_params["channel"], request.path_params["build"]
     entry = _entry(request, found)
     _, chosen = found.build(channel_id, entry.version.id, build_id)
+    return lead_to_file(request, found, channel_id, entry, chosen)
+
+
+def lead_to_file(request: Request, found: ProjectSnapshot, channel_id: str, entry: Entry, chosen: Build) -> Response:
+    """Lead to the file of a build of the channel, and count it. Raises as `download` does."""
     if entry.version.yanked_at is not None:
         msg = f"Version {entry.version.id} was withdrawn"
         raise VersionYanked(msg, details={"version": entry.version.id, "reason": entry.version.yank_reason})
@@ -140,7 +151,8 @@ async def download(request: Request) -> Response:
     if not chosen.download_url:
         raise BuildNotFound(f"Build {chosen.id!r} has no file", details={"build": chosen.id})
     if request.method == "GET" and request.headers.get("range", "bytes=0-") == "bytes=0-":
-        state_of(request).downloads.count(BuildKey(found.project.id, channel_id, entry.version.id, chosen.id))
+        key = BuildKey(found.project.id, channel_id, entry.version.id, chosen.id)
+        state_of(request).downloads.count(Counted(*key, entry.version.rollout_salt))
     return Response(status_code=302, headers={"location": chosen.download_url, "cache-control": "no-store"})
 
 
@@ -157,12 +169,15 @@ def allowed_of(request: Request) -> Allowed:
 
 
 def read_target(platform: str | None, architecture: str | None) -> tuple[Any, Any]:
-    """Return platform and architecture. Raises `InvalidRequest` that names each which is missing or unknown."""
+    """Return platform and architecture, None for those that there can be no build for.
+
+    Raises `InvalidRequest` that names each which is missing or unknown.
+    """
     errors = []
     found: list[Any] = []
     pairs: tuple[tuple[str, str | None, Callable[[str], Any]], ...] = (
-        ("platform", platform, parse_platform),
-        ("architecture", architecture, parse_architecture),
+        ("platform", platform, platform_of_client),
+        ("architecture", architecture, architecture_of_client),
     )
     for name, text, parse in pairs:
         try:
@@ -177,27 +192,30 @@ def read_target(platform: str | None, architecture: str | None) -> tuple[Any, An
     return found[0], found[1]
 
 
+def _manages(request: Request) -> bool:
+    """Whether the caller may change what it reads, and so is shown the settings too."""
+    principal = context_of(request.scope).principal
+    return principal is not None and Permission.MANAGE_RELEASES in principal.permissions
+
+
 def _project(request: Request) -> ProjectSnapshot:
     return state_of(request).catalogue.now.project(request.path_params["project"], allowed_of(request))
 
 
 def _entry(request: Request, found: ProjectSnapshot) -> Entry:
     """Return the version that the path names. Raises `InvalidRequest` for one that is no version at all."""
-    text = request.path_params["version"]
-    try:
-        key = parse_query_version(text)
-    except InvalidVersion as exc:
-        rule = "must be a version such as 1.2.3 (https://semver.org)"
-        raise InvalidRequest(f"version: {rule}", errors=[("version", rule)]) from exc
-    return found.version(request.path_params["channel"], key.text)
+    return found.version(request.path_params["channel"], version_of("version", request.path_params["version"]).text)
 
 
 def _version_answer(request: Request, found: ProjectSnapshot, channel_id: str, entry: Entry) -> Response:
+    manages = _manages(request)
+
     def make() -> dict[str, Any]:
         downloads = _downloads(request, found, channel_id, entry)
-        return views.version_detail(entry.version, downloads, breaking=entry.breaking)
+        shown = views.version_detail(entry.version, downloads, breaking=entry.breaking)
+        return shown | ({"settings": views.version_settings(entry.version)} if manages else {})
 
-    validator = f"version {found.project.id} {channel_id} {entry.version.id} {found.revision}"
+    validator = f"version {found.project.id} {channel_id} {entry.version.id} {found.revision} {manages}"
     return cached_json(request, validator, _max_age_s(request), make)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from gateway.context import context_of
-from gateway.endpoints.conditional import cached_json
+from gateway.endpoints.conditional import ReadyAnswer, ready_answers
+from gateway.endpoints.feeds import address_of
 from gateway.endpoints.projects import allowed_of, read_target
 from gateway.endpoints.query import Query
 from gateway.endpoints.responses import json_response
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
 
     from gateway.releases.decision import Offer
-    from gateway.releases.snapshot import ProjectSnapshot
+    from gateway.releases.snapshot import ChannelSnapshot, ProjectSnapshot
     from gateway.releases.versions import VersionKey
 
 UPDATE_MAX_AGE_S = 60
@@ -42,17 +43,33 @@ _PARAMETERS = (
 )
 
 
-async def check(request: Request) -> Response:
+async def check(request: Request) -> ASGIApp:
     """Answer whether there is an update for one installed version."""
-    state = state_of(request)
-    found = state.catalogue.now.project(request.path_params["project"], allowed_of(request))
+    catalogue, context = state_of(request).catalogue.now, context_of(request.scope)
+    found = catalogue.project(request.path_params["project"], allowed_of(request))
     channel = found.channel(request.path_params["channel"])
+    condition = context.headers.get(b"if-none-match")
+    asked = (found.project.id, channel.channel.id, request.scope["query_string"])
+    own_id = context.headers.get(b"x-user-staging-id", b"")
+    answers = ready_answers(catalogue)
+    ready = None if own_id else answers.get(asked)
+    if ready is None:
+        ready, is_for_many = _answer(request, found, channel, own_id.decode("latin-1"))
+        if is_for_many:
+            answers.keep(asked, ready)
+    return ready.for_client(condition)
+
+
+def _answer(
+    request: Request, found: ProjectSnapshot, channel: ChannelSnapshot, own_id: str
+) -> tuple[ReadyAnswer, bool]:
+    """Return the answer to an update check, and whether others who ask the same are to be expected."""
     query = Query(request)
     texts = {name: query.text(name) for name in _PARAMETERS}
     query.refuse_if_wrong()
     current = _required_version("current_version", texts["current_version"])
     platform, architecture = read_target(texts["platform"], texts["architecture"])
-    staging = request.headers.get("x-user-staging-id") or texts["client_id"] or texts["stagingId"]
+    staging = own_id or texts["client_id"] or texts["stagingId"]
     client = Client(
         platform,
         architecture,
@@ -61,16 +78,14 @@ async def check(request: Request) -> Response:
         launcher_version=_optional_version("launcher_version", texts["launcher_version"]),
         staging_id=staging,
     )
-    explain = texts["explain"] == "1"
-
-    def make() -> dict[str, Any]:
-        decision = channel.compiled.decide(client)
-        answer = update_answer(decision, current.text, _addresses(request, found))
-        return answer | ({"explain": explanation(channel.compiled.explain(client))} if explain else {})
-
+    answer = update_answer(channel.compiled.decide(client), current.text, _addresses(request, found))
+    explains = texts["explain"] in ("1", "true")
+    if explains:
+        answer["explain"] = explanation(channel.compiled.explain(client))
     validator = repr((found.project.id, channel.channel.id, found.revision, texts, staging))
-    headers = {"vary": "Authorization, X-User-Staging-Id"}
-    return cached_json(request, validator, UPDATE_MAX_AGE_S, make, **headers)
+    ready = ReadyAnswer(answer, validator, UPDATE_MAX_AGE_S, vary="Authorization, X-User-Staging-Id")
+    # An explanation names every version of the channel: too much to keep.
+    return ready, not (staging or explains)
 
 
 async def check_all(request: Request) -> Response:
@@ -131,16 +146,9 @@ def _failed(project_id: str, current: str, error: GatewayError) -> dict[str, Any
 
 def _addresses(request: Request, found: ProjectSnapshot) -> Callable[[Offer], str]:
     """Return what says where a build is to be had: at its own address, or by way of this gateway, which counts it."""
-    settings = state_of(request).settings
-    if settings.releases.download_urls == "cdn":
+    if state_of(request).settings.releases.download_urls == "cdn":
         return lambda offer: offer.build.download_url
-    base = settings.server.public_url
-
-    def by_way_of_here(offer: Offer) -> str:
-        place = f"/projects/{found.project.id}/channels/{offer.channel_id}/versions/{quote(offer.version.id, safe='')}"
-        return f"{base}{place}/builds/{offer.build.id}/download"
-
-    return by_way_of_here
+    return address_of(request, found)
 
 
 def _required_version(name: str, value: str | None) -> VersionKey:

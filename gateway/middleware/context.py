@@ -62,3 +62,5 @@ class RequestContextMiddleware:
         finally:
             self._metrics.in_flight.dec()
             self._accounts.finished(context)
+            # The server's `send` leads back to the scope: left as it is, only the garbage collector would free both.
+            del scope[CONTEXT_KEY]

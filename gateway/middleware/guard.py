@@ -1,6 +1,6 @@
 """The guard on every route: who is asking, how often, whether they may, and how large the body is.
 
-It sits behind Starlette's router and not in front of it, so that an unknown path is 404 and not 401, and decides on the
+It sits behind the routes and not in front of them, so that an unknown path is 404 and not 401, and decides on the
 route that matched and never on the URL.
 """
 
@@ -36,6 +36,8 @@ Counted = Literal["plain", "ai", "free"]
 BodyLimit = Literal["max_body_bytes", "max_ai_body_bytes"]
 # A body that comes with its head does not pay for a second look.
 _SAME_MOMENT_S = 0.001
+# Without one of these a request has no body (RFC 9112, section 6.3).
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Row(NamedTuple):
@@ -77,8 +79,9 @@ class GuardedRoute:
         row = self._rows.get(context.method, self._wrong)
         request = Request(scope, receive)
         state = state_of(request)
-        limit: int = getattr(state.settings.server, row.body_limit)
-        oversized = _declares_more_than(context, limit)
+        has_body = not _BODY_HEADERS.isdisjoint(context.headers)
+        limit: int = getattr(state.settings.server, row.body_limit) if has_body else 0
+        oversized = has_body and _declares_more_than(context, limit)
         try:
             if row.is_open is not None and row.is_open(request, state):
                 await _count_address(context, state)
@@ -91,8 +94,9 @@ class GuardedRoute:
             raise
         if oversized:
             raise too_large(limit)
-        receive_body = _looking_again(receive, context, state, row.access)
-        response = await row.endpoint(Request(scope, receive_body))
+        if has_body:
+            request = Request(scope, _looking_again(receive, context, state, row.access))
+        response = await row.endpoint(request)
         await response(scope, receive, send)
 
     async def _wrong_method(self, request: Request) -> ASGIApp:

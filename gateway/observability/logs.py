@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -28,6 +29,8 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _SECRET = re.compile(
     rb"((?:lbapi_|(?<![A-Za-z0-9])sk-|gh[a-z]_|github_pat_|[Bb]earer )[A-Za-z0-9_\-.]{2})[A-Za-z0-9_\-.~+/=]{6,}"
 )
+# One of these is in whatever the pattern finds. To look for them costs a twentieth of what the pattern costs.
+_SECRET_MARKS = (b"lbapi_", b"sk-", b"gh", b"earer ")
 _TEXT_LEVEL_WIDTH = 8
 _LOGGERS_THAT_TELL_TOO_MUCH = (
     "httpx",
@@ -40,16 +43,26 @@ _LOGGERS_THAT_TELL_TOO_MUCH = (
     "alembic",
 )
 
+_log_request: Callable[[EventDict], None] | None = None
+
 
 def configure(level: str, log_format: str, stream: BinaryIO | None = None) -> None:
     """Set up structlog and the standard library's logging for the whole process. `log_format` is `json` or `text`."""
     render = _render_text if log_format == "text" else _render_json
+    factory = structlog.BytesLoggerFactory(file=stream or sys.stdout.buffer)
     structlog.configure(
         processors=[_stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.BytesLoggerFactory(file=stream or sys.stdout.buffer),
+        logger_factory=factory,
         cache_logger_on_first_use=True,
     )
+    write = factory().msg
+
+    def log_request(fields: EventDict) -> None:
+        write(render(None, "info", _stamp(None, "info", {"event": "request", **fields})))
+
+    global _log_request  # noqa: PLW0603 - logging is set up for the whole process, as structlog's is.
+    _log_request = log_request if LEVELS[level] <= LEVELS["info"] else None
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
     root.setLevel(LEVELS[level])
@@ -58,6 +71,14 @@ def configure(level: str, log_format: str, stream: BinaryIO | None = None) -> No
     # sse-starlette writes every chunk at debug, and so would put answers into the log.
     for name in _LOGGERS_THAT_TELL_TOO_MUCH:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def log_request(fields: EventDict) -> None:
+    """Log the line of one request, as `get_logger().info("request", ...)` would at twice the cost."""
+    if not structlog.is_configured():
+        get_logger().info("request", **fields)
+    elif _log_request is not None:
+        _log_request(fields)
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -88,7 +109,10 @@ def _second(second: int) -> str:
 
 
 def _mask(line: bytes) -> bytes:
-    return _SECRET.sub(rb"\1***", line)
+    for mark in _SECRET_MARKS:
+        if mark in line:
+            return _SECRET.sub(rb"\1***", line)
+    return line
 
 
 def _render_json(_: WrappedLogger, __: str, fields: EventDict) -> bytes:

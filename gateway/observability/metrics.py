@@ -48,6 +48,8 @@ class Metrics:
         self._define_ai()
         self._define_providers()
         self._define_stores()
+        self._define_releases()
+        self._define_github()
         self._define_process()
         # Child objects are kept, since looking a label set up costs more than counting it.
         self._requests_of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -113,6 +115,55 @@ class Metrics:
             "lunarbit_usage_records_dropped_total",
             "Usage records given up because too many waited for the database.",
             registry=registry,
+        )
+
+    def _define_releases(self) -> None:
+        registry = self.registry
+        self.builds = Gauge(
+            "lunarbit_release_builds",
+            "Builds in the catalogue, by state of their verification.",
+            ("state",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.build_checks = Counter(
+            "lunarbit_release_build_checks_total",
+            "Checks of builds, by kind (verify, probe) and result.",
+            ("kind", "result"),
+            registry=registry,
+        )
+        self.build_check_bytes = Counter(
+            "lunarbit_release_build_check_bytes_total",
+            "Bytes downloaded in order to verify builds.",
+            registry=registry,
+        )
+
+    def _define_github(self) -> None:
+        registry = self.registry
+        self.github_requests = Counter(
+            "lunarbit_github_requests_total",
+            "Requests to GitHub's API, by result (200, 304, 404, limited, error).",
+            ("result",),
+            registry=registry,
+        )
+        self.github_looks = Counter(
+            "lunarbit_github_looks_total",
+            "Looks at a project or a release on GitHub, by result (ok, problem).",
+            ("result",),
+            registry=registry,
+        )
+        self.github_last_look = Gauge(
+            "lunarbit_github_last_look_timestamp_seconds",
+            "When a look at GitHub last succeeded, in Unix seconds.",
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self.github_releases = Gauge(
+            "lunarbit_github_releases",
+            "Releases on GitHub, by what became of them (new, skipped, waiting, published, withdrawn).",
+            ("state",),
+            registry=registry,
+            multiprocess_mode="mostrecent",
         )
 
     def _define_ai(self) -> None:
@@ -259,6 +310,34 @@ class Metrics:
             self.breaker.labels(state.name).set(_BREAKER_VALUES[state.breaker_state()])
             self.provider_in_flight.labels(state.name).set(state.in_flight)
             self.provider_up.labels(state.name).set(1 if state.healthy else 0)
+
+    def build_checked(self, kind: str, result: str) -> None:
+        """Count one check of a build."""
+        self.build_checks.labels(kind, result).inc()
+
+    def build_downloaded(self, size: int) -> None:
+        """Count bytes that a verification has downloaded."""
+        self.build_check_bytes.inc(size)
+
+    def show_builds(self, counts: dict[str, int]) -> None:
+        """Set the gauge of builds; `counts` has every state."""
+        for state, count in counts.items():
+            self.builds.labels(state).set(count)
+
+    def github_looked(self, *, is_good: bool) -> None:
+        """Count one look at GitHub."""
+        self.github_looks.labels("ok" if is_good else "problem").inc()
+        if is_good:
+            self.github_last_look.set_to_current_time()
+
+    def github_states(self, counts: dict[str, int]) -> None:
+        """Set the gauge of releases; `counts` has every state."""
+        for state, count in counts.items():
+            self.github_releases.labels(state).set(count)
+
+    def github_asked(self, result: str) -> None:
+        """Count one request to GitHub."""
+        self.github_requests.labels(result).inc()
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format; with several workers, those of all of them."""

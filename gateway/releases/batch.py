@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 from gateway.errors import InvalidRequest
 from gateway.field_rules import Rule, Wrong, optional, refuse_if_wrong, text, try_fields
 from gateway.releases.decision import Client
-from gateway.releases.model import Architecture, Platform
-from gateway.releases.targets import UnknownTarget, parse_architecture, parse_platform
+from gateway.releases.model import STABLE, Architecture, Platform
+from gateway.releases.targets import UnknownTarget, architecture_of_client, platform_of_client
 from gateway.releases.versions import InvalidVersion, VersionKey, parse_query_version
 
 MAX_ITEMS = 100
 VERSION_RULE = "must be a version such as 1.2.3 (https://semver.org)"
-DEFAULT_CHANNEL = "stable"
 _MAX_TEXT = 300
 
 
@@ -23,8 +22,8 @@ class Launcher(NamedTuple):
 
     version: VersionKey
     channel: str
-    platform: Platform
-    architecture: Architecture
+    platform: Platform | None
+    architecture: Architecture | None
     os_version: str | None
     staging_id: str | None
 
@@ -63,13 +62,17 @@ def read_batch(fields: Mapping[str, Any]) -> tuple[Launcher, list[Installed]]:
     errors += wrong if "client" in found else []
     installed = []
     for number, item in enumerate(found.get("installed", [])):
-        values, wrong = try_fields(item, _ITEM, required=("project_id", "version"), prefix=f"installed[{number}].")
+        name = f"installed[{number}]"
+        if not isinstance(item, dict):
+            installed.append(Installed("", "", None, [(name, "must be an object")]))
+            continue
+        values, wrong = try_fields(item, _ITEM, required=("project_id", "version"), prefix=f"{name}.")
         texts = values.get("project_id", ""), values.get("version", ""), values.get("channel")
         installed.append(Installed(*texts, wrong))
     refuse_if_wrong(errors)
     launcher = Launcher(
         client["launcher_version"],
-        client.get("launcher_channel") or DEFAULT_CHANNEL,
+        client.get("launcher_channel") or STABLE,
         client["os"],
         client["architecture"],
         client.get("os_version"),
@@ -84,8 +87,8 @@ def _object(value: Any) -> dict[str, Any]:
     return value
 
 
-def _list(value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or len(value) > MAX_ITEMS or not all(isinstance(item, dict) for item in value):
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list) or len(value) > MAX_ITEMS:
         raise Wrong(f"must be a list of at most {MAX_ITEMS} objects")
     return value
 
@@ -97,16 +100,16 @@ def _version(value: Any) -> VersionKey:
         raise Wrong(VERSION_RULE) from exc
 
 
-def _platform(value: Any) -> Platform:
+def _platform(value: Any) -> Platform | None:
     try:
-        return parse_platform(value)
+        return platform_of_client(value)
     except (UnknownTarget, AttributeError, TypeError) as exc:
         raise Wrong(f"must be one of {', '.join(Platform)}") from exc
 
 
-def _architecture(value: Any) -> Architecture:
+def _architecture(value: Any) -> Architecture | None:
     try:
-        return parse_architecture(value)
+        return architecture_of_client(value)
     except (UnknownTarget, AttributeError, TypeError) as exc:
         raise Wrong(f"must be one of {', '.join(Architecture)}") from exc
 

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     """Why a version is offered to a client or is not; the first that applies, in this order."""
 
     YANKED = "yanked"
+    PRERELEASE = "prerelease"  # Of the channel `stable`, whose followers have not asked for any.
     NO_BUILD_FOR_TARGET = "no_build_for_target"
     BUILD_NOT_VERIFIED = "build_not_verified"
     ROLLOUT = "rollout"  # The client is not yet among those who get it.
@@ -33,20 +34,21 @@ class Reason(StrEnum):
     OLDER = "older"  # Than what the client runs.
     SUPERSEDED = "superseded"  # By the version that is offered.
     WATERSHED = "watershed"  # A required version has to be taken first.
-    NO_VERSIONS = "no_versions"  # Only of a decision: the channel has none that is not yanked.
+    NO_VERSIONS = "no_versions"  # Only of a decision: the channel offers none.
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks, and what runs there. `current` is None where nothing is installed, or a feed's client does not say.
+    """Who asks, and what runs there.
 
-    `launcher_version` and `os_version` are None where the client does not tell them, and an `os_version` that does not
-    begin with dotted numbers counts as not told; then nothing is held back for their sake. `staging_id` is what the
-    client calls itself for staged rollouts.
+    `platform` and `architecture` are None where there can be no build for them, `current` where nothing is installed
+    or a feed's client does not say. `launcher_version` and `os_version` are None where the client does not tell them,
+    and an `os_version` that does not begin with dotted numbers counts as not told; then nothing is held back for their
+    sake. `staging_id` is what the client calls itself for staged rollouts.
     """
 
-    platform: Platform
-    architecture: Architecture
+    platform: Platform | None
+    architecture: Architecture | None
     current: VersionKey | None = None
     os_version: str | None = None
     launcher_version: VersionKey | None = None

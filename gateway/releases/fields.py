@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import ipaddress
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from gateway.errors import InvalidRequest
 from gateway.field_rules import Rule, Wrong, count, flag, optional, read_fields, refuse_if_wrong, text, try_fields
 from gateway.releases.model import Architecture, Build, Channel, Platform, Verification, Version
+from gateway.releases.sources import try_source
 from gateway.releases.versions import InvalidVersion, parse_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Kind = TypeVar("Kind", bound=StrEnum)
 
 ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
@@ -25,6 +30,7 @@ MAX_CHANNELS = 20
 _MAX_TEXT = 1_000
 _MAX_NOTES = 200_000
 _MAX_BYTES = 2**50
+_ED25519_BYTES = 64
 _LATEST_MS = 253_402_300_800_000
 _HEX_CHARS = {"sha256": 64, "md5": 32, "sha512": 128, "sha1": 40}
 # What may stand in a Location header as it is.
@@ -61,7 +67,7 @@ def _one_of(kinds: type[Kind]) -> Rule:
     return rule
 
 
-def _https(value: Any) -> str:
+def _address(value: Any) -> SplitResult:
     """Take an address without credentials; whether it may be fetched is checked when it is."""
     rule = "must be an address that begins with https://, percent-encoded, without a user or password in it"
     if not isinstance(value, str) or len(value) > _MAX_TEXT or not _ADDRESS.fullmatch(value):
@@ -73,12 +79,37 @@ def _https(value: Any) -> str:
         raise Wrong(rule) from exc
     if not is_whole or parts.scheme not in ("https", "http") or "@" in parts.netloc:
         raise Wrong(rule)
-    return str(value)
+    return parts
 
 
 def _homepage(value: Any) -> str:
     """Take an address that a browser opens, or nothing."""
-    return "" if value in (None, "") else _https(value)
+    if value in (None, ""):
+        return ""
+    _address(value)
+    return str(value)
+
+
+def _download_url(networks: Sequence[Network]) -> Rule:
+    """Return the rule of download addresses: https, or http where what is sent stays on this machine or in `networks`.
+
+    For a name the latter is known only when a check looks it up, so any network will do here.
+    """
+
+    def is_near(host: str) -> bool:
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return host == "localhost" or bool(networks)
+        return address.is_loopback or any(address in network for network in networks)
+
+    def rule(value: Any) -> str:
+        parts = _address(value)
+        if parts.scheme == "http" and not is_near(parts.hostname or ""):
+            raise Wrong("must begin with https://; plain http is for this machine and verification.allow_networks only")
+        return str(value)
+
+    return rule
 
 
 def _hex(name: str) -> Rule:
@@ -101,6 +132,17 @@ def _checksum(value: Any) -> dict[str, str]:
     if errors:
         raise Wrong(f"{errors[0][0]} {errors[0][1]}")
     return found
+
+
+def _ed_signature(value: Any) -> str:
+    """Take an Ed25519 signature (RFC 8032) as Sparkle's `sign_update` prints it."""
+    try:
+        signature = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+    except (binascii.Error, ValueError):
+        signature = b""
+    if len(signature) != _ED25519_BYTES:
+        raise Wrong(f"must be the {_ED25519_BYTES} bytes of an Ed25519 signature in base64")
+    return str(value)
 
 
 def _percent(value: Any) -> float:
@@ -175,22 +217,25 @@ _BUILD_RULES: dict[str, Rule] = {
     "architecture": _one_of(Architecture),
     "file_name": text(255, empty=False),
     "file_size": count(1, _MAX_BYTES),
-    "download_url": _https,
+    "download_url": _download_url(()),
     "checksum": _checksum,
     "signature": optional(text(_MAX_TEXT, lines=True)),
+    "ed_signature": optional(_ed_signature),
     "min_os_version": optional(_os_version),
 }
 
 
 def project_changes(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is to be changed of a project. Raises `InvalidRequest`."""
-    return read_fields(fields, _PROJECT_RULES)
+    found, errors = _try_project(fields, _PROJECT_RULES, ())
+    refuse_if_wrong(errors)
+    return found
 
 
 def new_project(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[Channel]]:
     """Return a new project's fields and its channels; without any, one named stable. Raises `InvalidRequest`."""
     rules = {"id": identifier, **_PROJECT_RULES, "channels": _objects(MAX_CHANNELS)}
-    found, errors = try_fields(fields, rules, required=("id", "name"))
+    found, errors = _try_project(fields, rules, ("id", "name"))
     channels = []
     for number, item in enumerate(found.pop("channels", [{"id": "stable", "name": "Stable", "auto_update": True}])):
         values, wrong = try_fields(
@@ -203,6 +248,17 @@ def new_project(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[Channel
         errors.append(("channels", "must not have the same id twice"))
     refuse_if_wrong(errors)
     return found, channels
+
+
+def _try_project(
+    fields: Mapping[str, Any], rules: Mapping[str, Rule], required: tuple[str, ...]
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    found, errors = try_fields(fields, {**rules, "github": lambda value: value}, required=required)
+    if "github" in found:
+        # What is inside is told by its own names.
+        found["github"], wrong = try_source(found["github"])
+        errors += wrong
+    return found, errors
 
 
 def channel_changes(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,13 +277,16 @@ def version_changes(fields: Mapping[str, Any]) -> dict[str, Any]:
     return _version_values(read_fields(fields, _VERSION_RULES))
 
 
-def new_version(fields: Mapping[str, Any], now_ms: int) -> Version:
-    """Return a new version with its builds. Raises `InvalidRequest` with every mistake in any of them."""
+def new_version(fields: Mapping[str, Any], now_ms: int, networks: Sequence[Network] = ()) -> Version:
+    """Return a new version with its builds. Raises `InvalidRequest` with every mistake in any of them.
+
+    Plain http may lead to `networks`.
+    """
     rules = {"id": version_id, **_VERSION_RULES, "builds": _objects(MAX_BUILDS)}
     found, errors = try_fields(fields, rules, required=("id",))
     builds = []
     for number, item in enumerate(found.pop("builds", [])):
-        build, wrong = _try_build(item, now_ms, f"builds[{number}].")
+        build, wrong = _try_build(item, now_ms, networks, f"builds[{number}].")
         errors += wrong
         if build is not None:
             builds.append(build)
@@ -238,18 +297,21 @@ def new_version(fields: Mapping[str, Any], now_ms: int) -> Version:
     return Version(**values, builds=tuple(builds))
 
 
-def new_build(fields: Mapping[str, Any], now_ms: int) -> Build:
-    """Return a new build, which waits to be verified. Raises `InvalidRequest`."""
-    build, errors = _try_build(fields, now_ms, "")
+def new_build(fields: Mapping[str, Any], now_ms: int, networks: Sequence[Network] = ()) -> Build:
+    """Return a new build, which waits to be verified. Plain http may lead to `networks`. Raises `InvalidRequest`."""
+    build, errors = _try_build(fields, now_ms, networks, "")
     refuse_if_wrong(errors)
     if build is None:
         raise InvalidRequest("The build cannot be read")
     return build
 
 
-def _try_build(fields: Mapping[str, Any], now_ms: int, prefix: str) -> tuple[Build | None, list[tuple[str, str]]]:
+def _try_build(
+    fields: Mapping[str, Any], now_ms: int, networks: Sequence[Network], prefix: str
+) -> tuple[Build | None, list[tuple[str, str]]]:
     required = ("platform", "architecture", "file_size", "download_url", "checksum")
-    found, errors = try_fields(fields, _BUILD_RULES, required=required, prefix=prefix)
+    rules = {**_BUILD_RULES, "download_url": _download_url(networks)}
+    found, errors = try_fields(fields, rules, required=required, prefix=prefix)
     if errors:
         return None, errors
     checksum = found.pop("checksum")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import ChannelExists, InvalidRequest, ProjectExists, VersionExists
 from gateway.field_rules import Rule, Wrong, try_fields
+from gateway.releases.fields import MAX_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +34,27 @@ def read_catalogue(path: Path) -> list[dict[str, Any]]:
     """Return the projects in a TOML or JSON file. Raises `InvalidRequest` that names the file and what is wrong."""
     fields = read_document(path)
     found, errors = try_fields(fields, {"projects": _objects(MAX_PROJECTS)}, required=("projects",))
+    projects: list[dict[str, Any]] = found.get("projects", [])
+    for number, project in enumerate(projects):
+        errors += _wrong_inside(project, f"projects[{number}].")
     if errors:
         raise InvalidRequest(f"{path}: {errors[0][0]}: {errors[0][1]}", errors=errors)
-    projects: list[dict[str, Any]] = found["projects"]
     return projects
+
+
+def _wrong_inside(project: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
+    """Return what cannot be gone through; all else is checked when it is added."""
+    try:
+        channels = _objects(MAX_CHANNELS)(project.get("channels", []))
+    except Wrong as wrong:
+        return [(f"{prefix}channels", str(wrong))]
+    errors = []
+    for number, channel in enumerate(channels):
+        try:
+            _objects(MAX_VERSIONS)(channel.get("versions", []))
+        except Wrong as wrong:
+            errors.append((f"{prefix}channels[{number}].versions", str(wrong)))
+    return errors
 
 
 def read_document(path: Path) -> dict[str, Any]:

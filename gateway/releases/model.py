@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+# The channel that people follow who have not asked for pre-releases.
+STABLE: Final = "stable"
 
 
 class Platform(StrEnum):
@@ -38,14 +42,16 @@ class BuildState(StrEnum):
 
 
 class Verification(StrEnum):
-    """A project's policy: serve verified builds only, or also those that wait for their verification."""
+    """A project's policy: serve verified builds only, or all but those that are sure to be wrong."""
 
     REQUIRED = "required"
     TRUSTED = "trusted"
 
     def serves(self, state: BuildState) -> bool:
         """Whether a build in this state may be handed to anybody."""
-        return state is BuildState.VERIFIED or (self is Verification.TRUSTED and state is BuildState.PENDING)
+        if self is Verification.TRUSTED:
+            return state is not BuildState.FAILED
+        return state is BuildState.VERIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One stream of versions. Who follows it also sees the versions of the channels that it `includes`."""
+    """One stream of versions. Who follows it also sees the versions of the channels that it `includes`.
+
+    A channel named `stable` does not offer its own pre-releases; a channel that includes it does.
+    """
 
     id: str
     name: str = ""
@@ -144,7 +153,7 @@ class Project:
     description: str = ""
     repository: str = ""
     homepage: str = ""
-    default_channel: str = "stable"
+    default_channel: str = STABLE
     verification: Verification = Verification.REQUIRED
     public_updates: bool = False
     allow_rollback: bool = False

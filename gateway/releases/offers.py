@@ -141,11 +141,10 @@ class _Required(NamedTuple):
 class TargetOffers:
     """What may be served for one platform and architecture."""
 
-    def __init__(self, project: Project, candidates: Sequence[Candidate], target: Target) -> None:
-        """Take the versions that are not yanked, in ascending order."""
-        platform, architecture = target
-        self._platform = platform
-        self._architectures = runnable(platform, architecture, arm64_runs_x64=project.arm64_runs_x64)
+    def __init__(self, project: Project, candidates: Sequence[Candidate], target: Target | None) -> None:
+        """Take the versions that are offered, in ascending order. Nothing runs where `target` is None."""
+        self._platform = target and target[0]
+        self._architectures = runnable(*target, arm64_runs_x64=project.arm64_runs_x64) if target else ()
         self._serves = project.verification.serves
         offers: list[Offer] = []
         required: list[_Required] = []

@@ -6,6 +6,7 @@ only, and learns of no other.
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -25,11 +26,14 @@ from gateway.errors import (
 )
 from gateway.field_rules import read_fields, text
 from gateway.releases import fields as reading
+from gateway.releases.batch import version_of
 from gateway.releases.model import Build, BuildState, Channel, Project, Version
+from gateway.releases.sources import missing_channels, source_view
 from gateway.releases.store import BuildKey
+from gateway.releases.updates import shown_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from gateway.audit.chain import Head
     from gateway.auth.principal import Principal
@@ -51,16 +55,23 @@ class Publisher(NamedTuple):
 class CatalogService:
     """Changes the catalogue of one store. `clock_ms` gives Unix milliseconds; `on_change` is awaited after each change.
 
+    Downloads by plain http may lead to `networks` (in CIDR notation) and to this machine; all others need https.
     Every method raises `StorageUnavailable` when the store does not answer, `InvalidRequest` for fields that break
     their rules, and the `NotFound` of what is named and not there.
     """
 
     def __init__(
-        self, store: CatalogStore, *, clock_ms: Callable[[], int], on_change: Callable[[], Awaitable[object]]
+        self,
+        store: CatalogStore,
+        *,
+        clock_ms: Callable[[], int],
+        on_change: Callable[[], Awaitable[object]],
+        networks: Iterable[str] = (),
     ) -> None:
         self._store = store
         self._clock_ms = clock_ms
         self._on_change = on_change
+        self._networks = [ipaddress.ip_network(network, strict=False) for network in networks]
 
     async def create_project(self, body: Mapping[str, Any], who: Publisher) -> Project:
         """Make a project with its channels. Raises `Conflict` when there is one of that id."""
@@ -74,7 +85,7 @@ class CatalogService:
                 raise _no_project(project.id)
             if await act.tx.project(project.id) is not None:
                 raise ProjectExists(f"There is a project {project.id!r} already", details={"project": project.id})
-            await act.audit("project.create", project.id, None, _shown(project))
+            await act.audit("project.create", project.id, None, shown(project))
             await act.tx.put_project(project)
             for channel in channels:
                 await act.tx.put_channel(project.id, channel)
@@ -90,7 +101,7 @@ class CatalogService:
             before = await act.project(project_id)
             after = replace(before, **values, updated_at=act.now_ms)
             _check_channels(after)
-            await act.audit("project.change", project_id, _shown(before), _shown(after))
+            await act.audit("project.change", project_id, shown(before), shown(after))
             await act.tx.put_project(after)
             return after
 
@@ -101,7 +112,7 @@ class CatalogService:
 
         async def work(act: _Act) -> None:
             before = await act.project(project_id)
-            await act.audit("project.delete", project_id, _shown(before), None)
+            await act.audit("project.delete", project_id, shown(before), None)
             await act.tx.delete_project(project_id, act.now_ms)
 
         await self._change(who, work)
@@ -115,7 +126,7 @@ class CatalogService:
             if project.channel(channel.id) is not None:
                 raise ChannelExists(f"There is a channel {channel.id!r} already", details={"channel": channel.id})
             _check_channels(replace(project, channels=(*project.channels, channel)))
-            await act.audit("channel.create", f"{project_id}/{channel.id}", None, _shown(channel))
+            await act.audit("channel.create", f"{project_id}/{channel.id}", None, shown(channel))
             await act.tx.put_channel(project_id, channel)
             await act.touch()
             return channel
@@ -134,7 +145,7 @@ class CatalogService:
             after = replace(before, **values)
             others = tuple(after if channel.id == channel_id else channel for channel in project.channels)
             _check_channels(replace(project, channels=others))
-            await act.audit("channel.change", f"{project_id}/{channel_id}", _shown(before), _shown(after))
+            await act.audit("channel.change", f"{project_id}/{channel_id}", shown(before), shown(after))
             await act.tx.put_channel(project_id, after)
             await act.touch()
             return after
@@ -149,7 +160,7 @@ class CatalogService:
             before = _channel_of(project, channel_id)
             rest = tuple(channel for channel in project.channels if channel.id != channel_id)
             _check_channels(replace(project, channels=rest))
-            await act.audit("channel.delete", f"{project_id}/{channel_id}", _shown(before), None)
+            await act.audit("channel.delete", f"{project_id}/{channel_id}", shown(before), None)
             await act.tx.delete_channel(project_id, channel_id)
             await act.touch()
 
@@ -157,7 +168,9 @@ class CatalogService:
 
     async def publish(self, project_id: str, channel_id: str, body: Mapping[str, Any], who: Publisher) -> Version:
         """Publish a version with its builds, all or nothing. Raises `VersionExists`."""
-        version = replace(reading.new_version(body, self._clock_ms()), rollout_salt=secrets.token_hex(8))
+        version = replace(
+            reading.new_version(body, self._clock_ms(), self._networks), rollout_salt=secrets.token_hex(8)
+        )
 
         async def work(act: _Act) -> Version:
             project = await act.project(project_id)
@@ -165,7 +178,7 @@ class CatalogService:
             if await act.tx.version(project_id, channel_id, version.id) is not None:
                 msg = f"The channel {channel_id!r} has the version {version.id} already"
                 raise VersionExists(msg, details={"version": version.id, "channel": channel_id})
-            await act.audit("version.publish", f"{project_id}/{channel_id}/{version.id}", None, _shown(version))
+            await act.audit("version.publish", f"{project_id}/{channel_id}/{version.id}", None, shown(version))
             await act.tx.put_version(project_id, channel_id, version)
             for build in version.builds:
                 await act.tx.put_build(BuildKey(project_id, channel_id, version.id, build.id), build)
@@ -208,13 +221,13 @@ class CatalogService:
         self, project_id: str, channel_id: str, version_id: str, body: Mapping[str, Any], who: Publisher
     ) -> tuple[Version, Build]:
         """Add a build to a version, or replace the one of its id, which then has to be verified anew."""
-        build = reading.new_build(body, self._clock_ms())
+        build = reading.new_build(body, self._clock_ms(), self._networks)
 
         async def work(act: _Act) -> tuple[Version, Build]:
             version = await act.version(project_id, channel_id, version_id)
             before = next((other for other in version.builds if other.id == build.id), None)
             target = f"{project_id}/{channel_id}/{version_id}/{build.id}"
-            await act.audit("build.put", target, None if before is None else _shown(before), _shown(build))
+            await act.audit("build.put", target, None if before is None else shown(before), shown(build))
             await act.tx.put_build(BuildKey(project_id, channel_id, version_id, build.id), build)
             await act.touch()
             return version, build
@@ -223,10 +236,10 @@ class CatalogService:
 
     async def verify_again(
         self, project_id: str, channel_id: str, version_id: str, build_id: str, who: Publisher
-    ) -> Build:
+    ) -> tuple[Version, Build]:
         """Have a build verified from the beginning."""
 
-        async def work(act: _Act) -> Build:
+        async def work(act: _Act) -> tuple[Version, Build]:
             version = await act.version(project_id, channel_id, version_id)
             before = next((build for build in version.builds if build.id == build_id), None)
             if before is None:
@@ -235,9 +248,9 @@ class CatalogService:
                 raise BuildNotFound(f"The version has no build {build_id[:64]!r}", details=details)
             after = replace(before, state=BuildState.PENDING, state_reason="", state_at=act.now_ms)
             target = f"{project_id}/{channel_id}/{version_id}/{build_id}"
-            await act.audit("build.verify", target, _shown(before), _shown(after))
+            await act.audit("build.verify", target, shown(before), shown(after))
             await act.tx.put_build(BuildKey(project_id, channel_id, version_id, build_id), after)
-            return after
+            return version, after
 
         return await self._change(who, work)
 
@@ -247,7 +260,7 @@ class CatalogService:
         async def work(act: _Act) -> Version:
             before = await act.version(*where)
             after = change(before, act.now_ms)
-            await act.audit(action, "/".join(where), _shown(before), _shown(after))
+            await act.audit(action, "/".join(where), shown(before), shown(after))
             await act.tx.put_version(where[0], where[1], after)
             await act.touch()
             return after
@@ -284,7 +297,9 @@ class _Act:
 
     async def project(self, project_id: str) -> Project:
         """Return a project that the caller may change. Raises `ProjectNotFound`."""
-        project = await self.tx.project(project_id) if _may_see(self._who, project_id) else None
+        # A database may not even take what is no id.
+        may_be = _may_see(self._who, project_id) and reading.ID.fullmatch(project_id)
+        project = await self.tx.project(project_id) if may_be else None
         if project is None:
             raise _no_project(project_id)
         self._project = project
@@ -298,6 +313,7 @@ class _Act:
     async def version(self, project_id: str, channel_id: str, version_id: str) -> Version:
         """Return a version that the caller may change. Raises the `NotFound` of what is missing."""
         _channel_of(await self.project(project_id), channel_id)
+        version_of("version", version_id)
         version = await self.tx.version(project_id, channel_id, version_id)
         if version is None:
             msg = f"The channel {channel_id!r} has no version {version_id[:256]!r}"
@@ -341,7 +357,7 @@ def _channel_of(project: Project, channel_id: str) -> Channel:
 
 
 def _check_channels(project: Project) -> None:
-    """Refuse a project whose default channel, or a channel that another includes, is not there."""
+    """Refuse a project that names a channel which is not there, or whose channels include each other in a circle."""
     known = {channel.id for channel in project.channels}
     errors = []
     if project.default_channel not in known:
@@ -352,14 +368,24 @@ def _check_channels(project: Project) -> None:
         missing = [name for name in channel.includes if name not in known]
         if missing:
             errors.append((f"channels.{channel.id}.includes", f"there is no channel {missing[0]!r}"))
+        elif _leads_back(project, channel):
+            errors.append((f"channels.{channel.id}.includes", "must not lead back to the channel itself"))
+    errors += missing_channels(project)
     if errors:
         raise InvalidRequest(f"{errors[0][0]}: {errors[0][1]}", errors=errors)
 
 
-def _shown(item: Project | Channel | Version | Build) -> dict[str, Any]:
+def _leads_back(project: Project, channel: Channel) -> bool:
+    included = (found for name in channel.includes if (found := project.channel(name)) is not None)
+    return any(channel.id in shown_channels(project, other) for other in included)
+
+
+def shown(item: Project | Channel | Version | Build) -> dict[str, Any]:
     """Return what the audit log keeps of an item: its fields, and of what is in it only the ids."""
     inside = {"channels", "versions", "builds"}
     shown = {field.name: getattr(item, field.name) for field in fields(item) if field.name not in inside}
+    if isinstance(item, Project):
+        shown["github"] = source_view(item.github)
     if isinstance(item, Version):
         shown["builds"] = [f"{build.id} {build.sha256}" for build in item.builds]
     return shown

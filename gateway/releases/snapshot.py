@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import BuildNotFound, ChannelNotFound, ProjectNotFound, StorageUnavailable, VersionNotFound
-from gateway.releases.notes import has_breaking_marker
-from gateway.releases.updates import CompiledChannel, compile_project
-from gateway.releases.versions import VersionKey, is_breaking_bump, listing_order, parse_version
+from gateway.releases.updates import CompiledChannel, compile_project, read_versions
+from gateway.releases.versions import VersionKey, is_breaking_bump, listing_order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from gateway.releases.feeds.kinds import Kind
     from gateway.releases.model import Build, Channel, Project, Version
-    from gateway.releases.store import BuildKey, CatalogStore
+    from gateway.releases.store import BuildKey, CatalogStore, Counted
 
 # What an error lists of what there is instead.
 _LISTED = 50
+_VERSION_PARTS = 3
 Allowed = frozenset[str] | None
+# A version by the ids of its project, its channel and its own.
+VersionPlace = tuple[str, str, str]
 
 
 class Entry(NamedTuple):
-    """A version of a channel, with what was worked out of it beforehand."""
+    """A version of a channel, and whether it breaks something compared with the one before it there."""
 
     version: Version
     key: VersionKey
@@ -41,11 +47,15 @@ class ChannelSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class ProjectSnapshot:
-    """A project; `revision` grows with every change of anything in it."""
+    """A project; `revision` grows with every change of anything in it.
+
+    `feeds` holds what `gateway.releases.feeds.kinds` has worked out, and goes with the snapshot.
+    """
 
     project: Project
     revision: int
     channels: dict[str, ChannelSnapshot]
+    feeds: dict[Kind, asyncio.Task[dict[str, CompiledChannel]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def latest_version(self) -> str | None:
@@ -106,10 +116,14 @@ class Catalogue:
 
 
 class CatalogueReader:
-    """Holds the present catalogue. `refresh` it again and again; `now` may be read at any time."""
+    """Holds the present catalogue. `refresh` it again and again; `now` may be read at any time.
 
-    def __init__(self, store: CatalogStore) -> None:
+    `forget` is told of the versions that were removed, even if there is another one of the same name by now.
+    """
+
+    def __init__(self, store: CatalogStore, forget: Callable[[AbstractSet[VersionPlace]], None] | None = None) -> None:
         self._store = store
+        self._forget = forget
         self._reading = asyncio.Lock()
         self.now = Catalogue()
 
@@ -121,36 +135,47 @@ class CatalogueReader:
             if not changes:
                 return False
             projects = dict(before.projects)
+            gone: set[VersionPlace] = set()
             for project_id, project, changed_at in changes:
-                projects.pop(project_id, None)
+                old = projects.pop(project_id, None)
                 if project is not None:
                     # Ten thousand versions take about a second, for which nobody else should wait.
                     projects[project_id] = await asyncio.to_thread(compiled, project, changed_at)
+                gone |= await asyncio.to_thread(_removed, old, projects.get(project_id))
+            if self._forget is not None:
+                self._forget(gone)
             self.now = Catalogue(revision, dict(sorted(projects.items())))
             return True
 
 
+def _removed(before: ProjectSnapshot | None, after: ProjectSnapshot | None) -> set[VersionPlace]:
+    """Return the versions that are gone. One that was published anew has another salt, and counts as gone too."""
+    left = _salts(after)
+    return {place for place, salt in _salts(before).items() if left.get(place) != salt}
+
+
+def _salts(found: ProjectSnapshot | None) -> dict[VersionPlace, str]:
+    if found is None:
+        return {}
+    project = found.project
+    return {(project.id, channel.id, v.id): v.rollout_salt for channel in project.channels for v in channel.versions}
+
+
 def compiled(project: Project, revision: int) -> ProjectSnapshot:
     """Work out what can be worked out of a project beforehand."""
-    decisions = compile_project(project)
+    held = read_versions(project)
+    decisions = compile_project(project, held)
     channels = {}
     for channel in project.channels:
-        keyed = sorted(((parse_version(v.id), v) for v in channel.versions), key=lambda pair: listing_order(pair[0]))
         entries = []
         previous: VersionKey | None = None
-        for key, version in keyed:
-            entries.append(Entry(version, key, _is_breaking(version, key, previous)))
-            previous = key
+        for each in sorted(held[channel.id], key=lambda each: listing_order(each.key)):
+            bump = previous is not None and is_breaking_bump(previous, each.key)
+            entries.append(Entry(each.version, each.key, bump if each.breaks is None else each.breaks))
+            previous = each.key
         by_id = {entry.version.id: entry for entry in entries}
         channels[channel.id] = ChannelSnapshot(channel, tuple(entries), by_id, decisions[channel.id])
     return ProjectSnapshot(project, revision, channels)
-
-
-def _is_breaking(version: Version, key: VersionKey, previous: VersionKey | None) -> bool:
-    """Whether a version breaks something compared with the one before it in its channel."""
-    if version.breaking is not None:
-        return version.breaking
-    return has_breaking_marker(version.release_notes) or (previous is not None and is_breaking_bump(previous, key))
 
 
 class Downloads:
@@ -161,18 +186,33 @@ class Downloads:
 
     def __init__(self, store: CatalogStore) -> None:
         self._store = store
-        self._new: dict[BuildKey, int] = {}
+        self._new: dict[Counted, int] = {}
+        # What is being written; it counts as new until that has been done.
+        self._leaving: dict[Counted, int] = {}
         self._by_parent: dict[tuple[str, ...], int] = {}
         self._writing: asyncio.Task[None] | None = None
 
-    def count(self, key: BuildKey) -> None:
+    def count(self, key: Counted) -> None:
         """Count one download."""
         self._new[key] = self._new.get(key, 0) + 1
 
     def of(self, *parents: str) -> int:
         """Return the downloads of a project, of a version (with its channel), or of a build (with both)."""
-        new = sum(count for key, count in self._new.items() if key[: len(parents)] == parents)
+        waiting = (*self._new.items(), *self._leaving.items())
+        new = sum(count for key, count in waiting if key[: len(parents)] == parents)
         return self._by_parent.get(parents, 0) + new
+
+    def forget(self, gone: AbstractSet[VersionPlace]) -> None:
+        """Drop what was counted of versions that were removed, so that a new one of the same name begins at 0."""
+        if not gone:
+            return
+        for counts in (self._new, self._leaving):
+            for key in [key for key in counts if key[:3] in gone]:
+                del counts[key]
+        for parents in [parents for parents in self._by_parent if parents[:3] in gone]:
+            count = self._by_parent.pop(parents)
+            if len(parents) == _VERSION_PARTS:
+                self._by_parent[parents[:1]] -= count
 
     async def flush(self) -> None:
         """Write what was counted. Raises `StorageUnavailable`, and keeps what could not be written.
@@ -185,16 +225,19 @@ class Downloads:
         self._writing.result()
 
     async def _write(self) -> None:
-        written = dict(self._new)
-        if not written:
+        if not self._new:
             return
-        await self._store.add_downloads(written)
-        # What was counted meanwhile waits for the next time.
-        for key, count in written.items():
-            left = self._new.pop(key) - count
-            if left:
-                self._new[key] = left
-        _add(self._by_parent, written)
+        # What is counted meanwhile waits for the next time.
+        self._leaving, self._new = self._new, {}
+        try:
+            await self._store.add_downloads(dict(self._leaving))
+        except BaseException:
+            for key, count in self._leaving.items():
+                self._new[key] = self._new.get(key, 0) + count
+            self._leaving = {}
+            raise
+        _add(self._by_parent, self._leaving)
+        self._leaving = {}
 
     async def aclose(self) -> None:
         """Write what is left. Does not raise when that cannot be done now."""
@@ -210,8 +253,8 @@ class Downloads:
         self._by_parent = sums
 
 
-def _add(sums: dict[tuple[str, ...], int], counts: dict[BuildKey, int]) -> None:
+def _add(sums: dict[tuple[str, ...], int], counts: Mapping[BuildKey, int] | Mapping[Counted, int]) -> None:
     """Add the counts of builds to those of their projects and versions, and to their own."""
     for key, count in counts.items():
-        for length in (1, 3, 4):
+        for length in (1, _VERSION_PARTS, 4):
             sums[key[:length]] = sums.get(key[:length], 0) + count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from gateway.audit.chain import Head
@@ -20,6 +20,19 @@ class BuildKey(NamedTuple):
     channel_id: str
     version_id: str
     build_id: str
+
+
+class Counted(NamedTuple):
+    """A build that is downloaded: which, and the salt of its version's rollout.
+
+    With that a version is told from another one of the same name that was published after it was removed.
+    """
+
+    project_id: str
+    channel_id: str
+    version_id: str
+    build_id: str
+    salt: str
 
 
 class ProjectChange(NamedTuple):
@@ -81,12 +94,8 @@ class CatalogStore(Protocol):
         """Return the newest revision, and the whole of every project that changed after the revision `since`."""
         ...
 
-    async def set_state(self, key: BuildKey, values: dict[str, Any]) -> None:
-        """Note what a verification found out about a build; `values` are fields of `Build`."""
-        ...
-
-    async def add_downloads(self, counts: dict[BuildKey, int]) -> None:
-        """Add to the download counts."""
+    async def add_downloads(self, counts: dict[Counted, int]) -> None:
+        """Add to the download counts of those builds that are still there."""
         ...
 
     async def downloads(self) -> dict[BuildKey, int]:

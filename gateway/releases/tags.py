@@ -27,6 +27,8 @@ DEFAULT_CHANNELS: Final[Mapping[str, str]] = {
 }
 # The least stable first. A word that a project has added to its channels counts as the least stable of all.
 _LEAST_STABLE_FIRST = ("nightly", "canary", "snapshot", "edge", "dev", "alpha", "beta", "preview", "pre", "rc")
+# What a project may say a channel for.
+CHANNEL_WORDS: Final = tuple(dict.fromkeys((*DEFAULT_CHANNELS, *_LEAST_STABLE_FIRST)))
 _NOT_WORDS = frozenset({"stable", "prerelease"})
 _START = re.compile(r"(?:^|(?<=[-_/@]))[vV]?(?=[0-9])")
 _NAME = re.compile(r"(?!v?[0-9])[@A-Za-z][\w./@-]*[-_/@]|", re.ASCII)

@@ -20,6 +20,16 @@ _ARCHITECTURE_NAMES: Final = {
     Architecture.ARMV7: ("armv7", "armv7l", "armhf", "arm"),
     Architecture.UNIVERSAL: ("universal", "universal2"),
 }
+# What Go, Rust and Node call machines that run programs too, but that the catalogue has no builds for.
+_OTHER_PLATFORMS: Final = frozenset(
+    ("android", "ios", "freebsd", "openbsd", "netbsd", "dragonfly", "solaris", "sunos", "illumos", "aix")
+)
+_OTHER_ARCHITECTURES: Final = frozenset(
+    (
+        *("riscv64", "riscv64gc", "loong64", "loongarch64", "ppc64", "ppc64le", "powerpc64", "powerpc64le", "s390x"),
+        *("mips", "mipsel", "mips64", "mips64el", "armv5", "armv6"),
+    )
+)
 _PLATFORMS: Final = {name: platform for platform, names in _PLATFORM_NAMES.items() for name in names}
 _ARCHITECTURES: Final = {name: arch for arch, names in _ARCHITECTURE_NAMES.items() for name in names}
 _OS_NUMBERS: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,7}", re.ASCII)
@@ -48,6 +58,16 @@ def parse_architecture(text: str) -> Architecture:
     if found is None:
         raise UnknownTarget("is not a known architecture", tuple(Architecture))
     return found
+
+
+def platform_of_client(text: str) -> Platform | None:
+    """Read the platform that a client runs on; None for one that there can be no build for. Raises `UnknownTarget`."""
+    return None if text.lower() in _OTHER_PLATFORMS else parse_platform(text)
+
+
+def architecture_of_client(text: str) -> Architecture | None:
+    """Read a client's architecture; None for one that there can be no build for. Raises `UnknownTarget`."""
+    return None if text.lower() in _OTHER_ARCHITECTURES else parse_architecture(text)
 
 
 def runnable(platform: Platform, architecture: Architecture, *, arm64_runs_x64: bool) -> tuple[Architecture, ...]:

@@ -4,6 +4,7 @@
 for ten thousand versions as for ten. The rules:
 
 - A channel shows its own versions, those of the channels that it includes, and theirs. Yanked ones are not offered.
+- `stable` does not offer the pre-releases that were published in it, but those of a channel that it includes.
 - The client is offered the highest version by SemVer precedence that has a build which runs on its machine and may be
   served, whose rollout reaches it, and for which its launcher and operating system are new enough.
 - It never passes a `required` version: the lowest one above its own comes first. If it may not take that one yet, it
@@ -16,11 +17,11 @@ No moment and no order of a list plays any part.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from gateway.releases.breaking import BreakingChanges
 from gateway.releases.decision import Candidate, Client, Decision, Offer, Reason, Status, Verdict
-from gateway.releases.model import Architecture, Channel, Platform, Project, Version
+from gateway.releases.model import STABLE, Architecture, Channel, Platform, Project, Version
 from gateway.releases.notes import has_breaking_marker
 from gateway.releases.offers import Taker, Target, TargetOffers
 from gateway.releases.targets import runnable
@@ -29,18 +30,24 @@ from gateway.releases.versions import Precedence, VersionKey, listing_order, nex
 Held = Mapping[str, Sequence[Candidate]]
 
 
-def compile_project(project: Project) -> dict[str, CompiledChannel]:
+def read_versions(project: Project) -> dict[str, list[Candidate]]:
+    """Read the versions of every channel, by its id. Raises `InvalidVersion` for one that is not SemVer."""
+    return {channel.id: _candidates(project, channel) for channel in project.channels}
+
+
+def compile_project(project: Project, held: Held | None = None) -> dict[str, CompiledChannel]:
     """Make every channel of a project ready to decide, by its id. Raises `InvalidVersion` for one that is not SemVer.
 
-    Takes some 30 microseconds a version and channel that shows it.
+    `held` is what `read_versions` returns, for who has it already. Takes some 30 microseconds a version and channel
+    that shows it.
     """
-    held = {channel.id: _candidates(project, channel) for channel in project.channels}
+    held = read_versions(project) if held is None else held
     return {channel.id: CompiledChannel(project, channel, held) for channel in project.channels}
 
 
 def compile_channel(project: Project, channel: Channel) -> CompiledChannel:
     """Make one channel of a project ready to decide. Raises `InvalidVersion` for a version that is not SemVer."""
-    return CompiledChannel(project, channel, {each.id: _candidates(project, each) for each in project.channels})
+    return CompiledChannel(project, channel, read_versions(project))
 
 
 def decide(project: Project, channel: Channel, client: Client) -> Decision:
@@ -51,16 +58,17 @@ def decide(project: Project, channel: Channel, client: Client) -> Decision:
 class CompiledChannel:
     """A channel, ready to decide. It never changes, and any number of threads may use it.
 
-    `latest` is the highest version that is not yanked, for whatever target and however far its rollout is.
+    `latest` is the highest version that it offers, for whatever target and however far its rollout is.
     """
 
     def __init__(self, project: Project, channel: Channel, held: Held) -> None:
         """Take the versions of every channel of the project, by the id of the channel."""
         # The channel that is asked for comes before those that it includes, and the nearer before the farther.
-        rank = {shown: -place for place, shown in enumerate(_shown(project, channel))}
+        rank = {shown: -place for place, shown in enumerate(shown_channels(project, channel))}
         candidates = [candidate for shown in rank for candidate in held[shown]]
         candidates.sort(key=lambda each: (listing_order(each.key), rank[each.channel_id]))
-        offered = [candidate for candidate in candidates if not candidate.yanked]
+        self._takes_prereleases = channel.id != STABLE
+        offered = [each for each in candidates if not each.yanked and not self._withholds(each)]
         self.latest = offered[-1] if offered else None
         self._project = project
         self._shown = frozenset(rank)
@@ -70,6 +78,11 @@ class CompiledChannel:
         self._known: defaultdict[Precedence, list[Candidate]] = defaultdict(list)
         for candidate in (each for channel_id in held for each in held[channel_id]):
             self._known[candidate.key.precedence].append(candidate)
+
+    @property
+    def targets(self) -> Collection[Target]:
+        """The platforms and architectures that any build of a version that is not yanked runs on."""
+        return self._targets.keys()
 
     def decide(self, client: Client) -> Decision:
         """Answer one client."""
@@ -92,11 +105,22 @@ class CompiledChannel:
         Takes time in proportion to their number.
         """
         decision, question = self.decide(client), self._question(client)
-        return [_verdict(each, question.standing(each, decision)) for each in reversed(self._candidates)]
+        return [_verdict(each, self._standing(question, each, decision)) for each in reversed(self._candidates)]
+
+    def _standing(self, question: _Question, candidate: Candidate, decision: Decision) -> Reason:
+        if self._withholds(candidate) and not candidate.yanked:
+            return Reason.PRERELEASE
+        return question.standing(candidate, decision)
+
+    def _withholds(self, candidate: Candidate) -> bool:
+        """Whether a version is a pre-release that nobody who follows this channel has asked for."""
+        return not self._takes_prereleases and candidate.channel_id == STABLE and candidate.key.is_prerelease
 
     def _question(self, client: Client) -> _Question:
-        target = (client.platform, client.architecture)
-        return _Question(client, self._targets.get(target) or TargetOffers(self._project, (), target))
+        platform, architecture = client.platform, client.architecture
+        target = None if platform is None or architecture is None else (platform, architecture)
+        offers = self._targets.get(target) if target else None
+        return _Question(client, offers or TargetOffers(self._project, (), target))
 
     def _update(
         self, question: _Question, path: tuple[Offer, ...], newest: Verdict | None, blocked: Verdict | None
@@ -232,7 +256,7 @@ def _candidates(project: Project, channel: Channel) -> list[Candidate]:
     ]
 
 
-def _shown(project: Project, channel: Channel) -> list[str]:
+def shown_channels(project: Project, channel: Channel) -> list[str]:
     """Return the ids of a channel and of all that it includes, the nearest first. Unknown ones are passed over."""
     found = {channel.id: channel}
     queue = [channel]

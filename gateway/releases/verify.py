@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import re
 import ssl
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, Self
@@ -94,12 +95,15 @@ class Verifier:
         """Let the thread end; a block that is being hashed is finished."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def verify(self, expected: Expectation) -> Outcome:
-        """Download the file and compare it with what is declared. Raises nothing but CancelledError."""
+    async def verify(self, expected: Expectation, *, on_bytes: Callable[[int], object] | None = None) -> Outcome:
+        """Download the file and compare it with what is declared. Raises nothing but CancelledError.
+
+        `on_bytes` is told of the bytes as they come.
+        """
         try:
             async with self._outgoing.open("GET", expected.url) as response:
                 _require_status(response, 200)
-                return await self._download(response, expected)
+                return await self._download(response, expected, on_bytes)
         except Problem as problem:
             return problem.outcome
 
@@ -146,7 +150,9 @@ class Verifier:
             _require_status(response, 200, 206)
             return _Sighting.of(response)
 
-    async def _download(self, response: aiohttp.ClientResponse, expected: Expectation) -> Outcome:
+    async def _download(
+        self, response: aiohttp.ClientResponse, expected: Expectation, on_bytes: Callable[[int], object] | None
+    ) -> Outcome:
         """Read the body to its end, or to where it is sure to be wrong."""
         found = Outcome(
             BuildState.VERIFIED,
@@ -163,6 +169,8 @@ class Verifier:
                     if len(head) < HEAD_BYTES:
                         head += chunk[: HEAD_BYTES - len(head)]
                     limit.reschedule(pace.advance(len(chunk)))
+                    if on_bytes is not None:
+                        on_bytes(len(chunk))
                     if max(pace.received, response.content_length or 0) > expected.size:
                         return _rejected(found, Reason.TOO_LONG, expected, response, head)
                     await digester.feed(chunk)

@@ -74,6 +74,11 @@ def parse_query_version(text: str) -> VersionKey:
     return parse_version(text.replace(" ", "+"))
 
 
+def without_metadata(key: VersionKey) -> str:
+    """Return a version without its build metadata, on whose meaning the launchers that exist do not agree."""
+    return key.text.partition("+")[0]
+
+
 def is_breaking_bump(old: VersionKey, new: VersionKey) -> bool:
     """Whether the numbers alone announce a breaking change: a higher major, or below 1.0 a higher minor."""
     return new.precedence >= next_breaking(old)

@@ -1,9 +1,14 @@
-"""How the catalogue looks as JSON, as the product page shows it. Download counts come from beside the catalogue."""
+"""How the catalogue looks as JSON, as the product page shows it. Download counts come from beside the catalogue.
+
+The `..._settings` are what the page does not show: they are for who may change them.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from gateway.releases.sources import source_view
 
 if TYPE_CHECKING:
     from gateway.releases.model import Build, Channel, Project, Version
@@ -50,6 +55,43 @@ def project_detail(project: Project, latest_version: str | None, downloads: int)
         "total_downloads": downloads,
         "created_at": time_text(project.created_at),
         "updated_at": time_text(project.updated_at),
+    }
+
+
+def project_settings(project: Project) -> dict[str, Any]:
+    """Return how a project serves, with the names that changes of it have."""
+    return {
+        "default_channel": project.default_channel,
+        "verification": project.verification,
+        "public_updates": project.public_updates,
+        "allow_rollback": project.allow_rollback,
+        "arm64_runs_x64": project.arm64_runs_x64,
+        "github": source_view(project.github),
+        "channels": {channel.id: channel_settings(channel) for channel in project.channels},
+    }
+
+
+def channel_settings(channel: Channel) -> dict[str, Any]:
+    """Return what else a channel shows."""
+    return {"includes": channel.includes}
+
+
+def version_settings(version: Version) -> dict[str, Any]:
+    """Return to whom a version is offered; `breaking_changes` is the publisher's word, None without one."""
+    return {
+        "breaking_changes": version.breaking,
+        "required": version.required,
+        "min_launcher_version": version.min_launcher_version,
+        "rollout_percent": version.rollout_percent,
+    }
+
+
+def build_settings(build: Build) -> dict[str, Any]:
+    """Return what a build brings along for feeds, and what it asks for."""
+    return {
+        "signature": build.signature,
+        "ed_signature": build.ed_signature,
+        "min_os_version": build.min_os_version,
     }
 
 

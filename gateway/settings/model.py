@@ -132,10 +132,12 @@ class AuditSettings(_Section):
 
 
 class GithubSettings(_Section):
-    """Synchronisation with GitHub releases."""
+    """Synchronisation with GitHub releases; `poll_s` is in seconds."""
 
     token: values.Secret = _NO_SECRET
     webhook_secret: values.Secret = _NO_SECRET
+    api_url: values.HttpUrl = "https://api.github.com"
+    poll_s: values.Seconds = 300.0
 
 
 class ReleaseSettings(_Section):
@@ -150,8 +152,13 @@ class ReleaseSettings(_Section):
 
 
 class VerificationSettings(_Section):
-    """Networks that outgoing checks may reach although they are not public."""
+    """Whether and how often builds are checked, and networks that checks may reach although they are not public.
 
+    `recheck_s` is in seconds.
+    """
+
+    enabled: values.Flag = True
+    recheck_s: values.Seconds = 21_600.0
     allow_networks: values.Networks = []
 
 

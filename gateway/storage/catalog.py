@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Table, and_, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Table, and_, bindparam, cast, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.releases.model import (
@@ -20,9 +20,10 @@ from gateway.releases.model import (
     Verification,
     Version,
 )
-from gateway.releases.store import BuildKey, ProjectChange
+from gateway.releases.store import BuildKey, Counted, ProjectChange
 from gateway.storage import audit
 from gateway.storage.release_tables import (
+    build_checks,
     build_downloads,
     release_builds,
     release_channels,
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # From the bottom up, as the foreign keys ask.
-_BELOW_PROJECT = (build_downloads, release_builds, release_versions, release_channels)
-_BELOW_CHANNEL = (build_downloads, release_builds, release_versions)
+_BELOW_PROJECT = (build_downloads, build_checks, release_builds, release_versions, release_channels)
+_BELOW_CHANNEL = (build_downloads, build_checks, release_builds, release_versions)
 
 
 class CatalogTable:
@@ -75,20 +76,13 @@ class CatalogTable:
 
         return await self._database.read(work)
 
-    async def set_state(self, key: BuildKey, values: dict[str, Any]) -> None:
-        """Note what a verification found out about a build; one that is gone by now is left alone."""
+    async def add_downloads(self, counts: dict[Counted, int]) -> None:
+        """Add to the download counts of the builds that there are.
 
-        async def work(connection: AsyncConnection) -> None:
-            await audit.lock_head(connection)
-            await connection.execute(update(release_builds).where(_is_build(key)).values(values))
-            await _touch(connection, key.project_id)
-
-        await self._database.write(work)
-
-    async def add_downloads(self, counts: dict[BuildKey, int]) -> None:
-        """Add to the download counts, in one order everywhere, so that two processes never wait for each other."""
+        It is done in one order everywhere, so that two processes never wait for each other.
+        """
         added = _adding(self._database.dialect)
-        rows = [{**key._asdict(), "downloads": count} for key, count in sorted(counts.items())]
+        rows = [{**key._asdict(), "added": count} for key, count in sorted(counts.items())]
         await self._database.write(lambda connection: connection.execute(added, rows))
 
     async def downloads(self) -> dict[BuildKey, int]:
@@ -124,7 +118,7 @@ class _Transaction:
             return None
         inside = release_builds.c.channel_id == channel_id, release_builds.c.version_id == version_id
         builds = await _builds(self._connection, project_id, *inside)
-        return _version(row, [_build(build) for build in builds])
+        return _version(row, [build_of(build) for build in builds])
 
     async def audit(self, entry: AuditEntry) -> Head:
         return await audit.append(self._connection, entry, self._audit_keys)
@@ -144,14 +138,14 @@ class _Transaction:
             await self._connection.execute(delete(table).where(table.c.project_id == project_id))
         where = release_projects.c.id == project_id
         await self._connection.execute(update(release_projects).where(where).values(deleted_at=now_ms))
-        await _touch(self._connection, project_id)
+        await touch(self._connection, project_id)
 
     async def put_channel(self, project_id: str, channel: Channel) -> None:
         where = and_(release_channels.c.project_id == project_id, release_channels.c.id == channel.id)
         values = _values(channel, "versions", "includes") | {"includes": json.dumps(channel.includes)}
         position = await self._position(release_channels, where, release_channels.c.project_id == project_id)
         await self._put(release_channels, where, {**values, "project_id": project_id, "position": position})
-        await _touch(self._connection, project_id)
+        await touch(self._connection, project_id)
 
     async def delete_channel(self, project_id: str, channel_id: str) -> None:
         for table in _BELOW_CHANNEL:
@@ -159,24 +153,24 @@ class _Transaction:
             await self._connection.execute(delete(table).where(*inside))
         where = release_channels.c.project_id == project_id, release_channels.c.id == channel_id
         await self._connection.execute(delete(release_channels).where(*where))
-        await _touch(self._connection, project_id)
+        await touch(self._connection, project_id)
 
     async def put_version(self, project_id: str, channel_id: str, version: Version) -> None:
         table = release_versions.c
         where = and_(table.project_id == project_id, table.channel_id == channel_id, table.id == version.id)
         values = {**_values(version, "builds"), "project_id": project_id, "channel_id": channel_id}
         await self._put(release_versions, where, values)
-        await _touch(self._connection, project_id)
+        await touch(self._connection, project_id)
 
     async def put_build(self, key: BuildKey, build: Build) -> None:
         table = release_builds.c
         inside = and_(table.project_id == key.project_id, table.channel_id == key.channel_id)
         inside = and_(inside, table.version_id == key.version_id)
-        position = await self._position(release_builds, _is_build(key), inside)
+        position = await self._position(release_builds, is_build(key), inside)
         place = {"project_id": key.project_id, "channel_id": key.channel_id, "version_id": key.version_id}
         kinds = {name: str(getattr(build, name)) for name in ("platform", "architecture", "state")}
-        await self._put(release_builds, _is_build(key), {**_values(build), **kinds, **place, "position": position})
-        await _touch(self._connection, key.project_id)
+        await self._put(release_builds, is_build(key), {**_values(build), **kinds, **place, "position": position})
+        await touch(self._connection, key.project_id)
 
     async def _put(self, table: Table, where: ColumnElement[bool], values: dict[str, Any]) -> None:
         """Replace the row, or add it; nobody else writes meanwhile."""
@@ -194,13 +188,20 @@ class _Transaction:
 
 
 def _adding(dialect: str) -> Executable:
-    """Return the statement that adds to a download count, or begins it."""
-    table = build_downloads
+    """Return the statement that adds to the download count of a build if that is still there, or begins it."""
+    table, build = build_downloads, release_builds.c
     columns = list(table.primary_key.columns)
+    key = (build.project_id, build.channel_id, build.version_id, build.id)
+    wanted = (*key, release_versions.c.rollout_salt)
+    counted = (
+        select(*key, cast(bindparam("added"), BigInteger))
+        .join_from(release_builds, release_versions)
+        .where(*(column == bindparam(name) for column, name in zip(wanted, Counted._fields, strict=True)))
+    )
     if dialect == "sqlite":
-        new = sqlite.insert(table)
+        new = sqlite.insert(table).from_select([*columns, table.c.downloads], counted)
         return new.on_conflict_do_update(columns, set_={"downloads": table.c.downloads + new.excluded.downloads})
-    begun = postgresql.insert(table)
+    begun = postgresql.insert(table).from_select([*columns, table.c.downloads], counted)
     sums = {"downloads": table.c.downloads + begun.excluded.downloads}
     return begun.on_conflict_do_update(index_elements=columns, set_=sums)
 
@@ -211,12 +212,13 @@ async def _next_revision(connection: AsyncConnection) -> int:
     return int(newest or 0) + 1
 
 
-async def _touch(connection: AsyncConnection, project_id: str) -> None:
-    """Have every process read the project again."""
+async def touch(connection: AsyncConnection, project_id: str) -> int:
+    """Have every process read the project again, and return its new revision."""
     revision = await _next_revision(connection)
     await connection.execute(
         update(release_projects).where(release_projects.c.id == project_id).values(revision=revision)
     )
+    return revision
 
 
 async def _channels(connection: AsyncConnection, project_id: str) -> Sequence[Row[Any]]:
@@ -235,7 +237,7 @@ async def _whole(connection: AsyncConnection, row: Row[Any]) -> Project | None:
         return None
     builds: dict[tuple[str, str], list[Build]] = {}
     for build in await _builds(connection, row.id):
-        builds.setdefault((build.channel_id, build.version_id), []).append(_build(build))
+        builds.setdefault((build.channel_id, build.version_id), []).append(build_of(build))
     versions: dict[str, list[Version]] = {}
     for version in await connection.execute(select(release_versions).where(release_versions.c.project_id == row.id)):
         found = builds.get((version.channel_id, version.id), [])
@@ -244,7 +246,8 @@ async def _whole(connection: AsyncConnection, row: Row[Any]) -> Project | None:
     return _project(row, [_channel(channel, tuple(versions.get(channel.id, ()))) for channel in channels])
 
 
-def _is_build(key: BuildKey) -> ColumnElement[bool]:
+def is_build(key: BuildKey) -> ColumnElement[bool]:
+    """Return what holds for the row of one build."""
     table = release_builds.c
     inside = and_(table.project_id == key.project_id, table.channel_id == key.channel_id)
     return and_(inside, table.version_id == key.version_id, table.id == key.build_id)
@@ -286,7 +289,8 @@ def _version(row: Row[Any], builds: list[Build]) -> Version:
     return Version(**_fields_of(Version, row), builds=tuple(builds))
 
 
-def _build(row: Row[Any]) -> Build:
+def build_of(row: Row[Any]) -> Build:
+    """Return the build of a row."""
     kinds = {
         "platform": Platform(row.platform),
         "architecture": Architecture(row.architecture),

@@ -105,8 +105,8 @@ build_downloads = Table(
     Column("downloads", BigInteger, nullable=False),
 )
 
-# What the last check of a build met with. It is no part of the catalogue, since no answer shows it. `created_at` is that
-# of the build that was checked; `failures` counts the checks in a row that did not find it.
+# What the last check of a build met with. `created_at` and `state_at` are those of the build as the check left it, and
+# `failures` counts the checks in a row that went wrong.
 build_checks = Table(
     "build_checks",
     metadata,
@@ -115,6 +115,7 @@ build_checks = Table(
     Column("version_id", Text, primary_key=True),
     Column("build_id", Text, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
+    Column("state_at", BigInteger),
     Column("checked_at", BigInteger, nullable=False),
     Column("next_at", BigInteger, nullable=False),
     Column("failures", Integer, nullable=False),

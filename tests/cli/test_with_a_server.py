@@ -15,10 +15,13 @@ import pytest
 
 from gateway.app import create_app
 from gateway.storage.usage import UsageTable
+from gateway.stores import DATABASE_FILE
 from gateway.usage.record import Batch, DayCount
 from tests.cli.program import lunarbit
 from tests.gateway.edge import KEY, LIMIT_S, Served, served, settings_for
 from tests.gateway.settings_files import GOOD_PEPPER
+
+pytestmark = pytest.mark.slow
 
 SECRET = re.compile(r"lbapi_[0-9A-Za-z]{46}")
 
@@ -47,9 +50,11 @@ def bearer(secret: str) -> dict[str, str]:
 @pytest.mark.parametrize("first_start", [True, False])
 async def test_a_server_sees_what_the_command_line_does(tmp_path: Path, first_start: bool) -> None:
     """A key made there is accepted, a rotated one too, a revoked one refused; also by the server that made the file."""
+    settings = settings_for(tmp_path)
+    (settings.data.dir / DATABASE_FILE).unlink()
     if not first_start:
         await run(tmp_path, "db", "upgrade")
-    async with served(create_app(settings_for(tmp_path))) as gateway:
+    async with served(create_app(settings)) as gateway:
 
         def ask(secret: str) -> Awaitable[httpx.Response]:
             return gateway.client.get("/v1/models", headers=bearer(secret))

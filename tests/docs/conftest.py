@@ -11,6 +11,7 @@ import pytest
 
 from tests.architecture.installation import ADMIN_KEY, REPOSITORY, Running, running
 from tests.docs.blocks import data_folder
+from tests.docs.github import api_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,9 @@ def documented_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
         "PYTHONPATH": str(REPOSITORY),
         "APP_ENV": "development",
         "API_KEY_ADMIN": ADMIN_KEY,
+        # The files of the examples do not exist, and nobody should look for them outside this machine.
+        "GATEWAY_VERIFICATION__ENABLED": "false",
+        "GATEWAY_GITHUB__API_URL": api_url(),
         "GATEWAY_DATA_DIR": str(data_folder(folder)),
         "GATEWAY_USAGE__PRICES": str(REPOSITORY / "config" / "prices.toml"),
     }

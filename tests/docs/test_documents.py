@@ -18,11 +18,14 @@ from gateway.settings import load_settings
 from gateway.usage.prices import load_prices
 from tests.architecture.installation import ADMIN_KEY, REPOSITORY, Running
 from tests.docs.blocks import Block, anchors, blocks, data_folder, links, relative
+from tests.docs.github import api_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tests.docs.blocks import Link
+
+pytestmark = pytest.mark.slow
 
 LIMIT_S = 60.0
 KEY_NAMES = ("YOUR_ADMIN_KEY", "YOUR_API_KEY", "YOUR_KEY", "your_api_key_here")
@@ -88,6 +91,7 @@ def run(command: Sequence[str], gateway: Running, folder: Path) -> str:
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(REPOSITORY),
         "GATEWAY_DATA_DIR": str(data_folder(gateway.log.parent)),
+        "GATEWAY_GITHUB__API_URL": api_url(),
         **dict.fromkeys(KEY_VARIABLES, ADMIN_KEY),
         "OPENAI_BASE_URL": f"{gateway.url}/v1",
         "OPENAI_API_KEY": ADMIN_KEY,

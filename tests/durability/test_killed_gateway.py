@@ -25,6 +25,8 @@ from tests.e2e.process import PEPPER, Process, gateway_process
 from tests.e2e.tables import embedded_url, rows_of
 from tests.upstream import Upstream
 
+pytestmark = pytest.mark.slow
+
 FULL = os.environ.get("LUNARBIT_TEST_FULL") == "1"
 KILLS = 5 if FULL else 3
 KILLS_POSTGRES = 2 if FULL else 1

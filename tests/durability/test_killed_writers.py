@@ -16,7 +16,7 @@ from tests.durability.evidence import assert_file_is_sound, assert_nothing_lost,
 from tests.durability.writer import AT_ONCE, Ack, settings_for
 
 # A machine that is busy with other things takes long over so many processes.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 500.0

@@ -75,6 +75,7 @@ async def gateway_process(
     variables = {
         **{name: value for name, value in os.environ.items() if name.startswith(("PATH", "COVERAGE", "LD_"))},
         **{f"GATEWAY_LIMITS__{name.upper()}": str(limit) for name, limit in GENEROUS.items()},
+        "GATEWAY_VERIFICATION__ENABLED": "false",
         "PORT": str(port),
         "API_KEY_ADMIN": ADMIN_KEY,
         "KEY_PEPPER": PEPPER,

@@ -29,6 +29,7 @@ from gateway.observability import logs
 from gateway.settings import Settings
 from providers.transport import Transport
 from routing.targets import ProviderState, Target
+from tests.services.sqlite import put_database
 from tests.upstream import Upstream
 
 ADMIN_KEY = "Zq7wJx0pL3vTn8sRk2Yb"
@@ -157,7 +158,8 @@ def settings(folder: Path, providers: Mapping[str, JsonObject], **sections: Any)
     """Return settings with these providers, asked in this order; `sections` are those of the configuration."""
     ranked = {name: {"priority": rank, **entry} for rank, (name, entry) in enumerate(providers.items())}
     server = {"host": "127.0.0.1", "port": 0, "drain_s": 0.2} | sections.pop("server", {})
-    given = {"limits": GENEROUS, "data": {"dir": folder}, "auth": {"admin_key": ADMIN_KEY}, **sections}
+    put_database(folder)
+    given = {"limits": GENEROUS, "verification": {"enabled": False}, "data": {"dir": folder}, "auth": {"admin_key": ADMIN_KEY}, **sections}
     return Settings(server=server, providers=ranked, **given)
 
 

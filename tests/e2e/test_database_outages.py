@@ -21,6 +21,8 @@ from tests.e2e.tables import rows_of
 from tests.services.postgres import PostgresServer
 from tests.upstream import Script, Upstream
 
+pytestmark = pytest.mark.slow
+
 # The gateway waits 10 s for its database; a request that has nothing to ask there waits for none of it.
 SOON_S = 5.0
 BACK_S = 60.0

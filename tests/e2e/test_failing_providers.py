@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from providers import openai as adapter
+from providers import http as adapter
 from tests.e2e.client import MODES, OPENAI, STREAMS, WHOLES, Mode, ask, assert_error, assert_whole
 from tests.e2e.conftest import Start
 from tests.e2e.server import Running, provider

@@ -24,6 +24,8 @@ from tests.e2e.tables import embedded_url, rows_of
 from tests.upstream import Upstream
 from tests.upstream.raw_client import RawClient
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = 2_000
 AT_ONCE = 20
 # After so many requests the router's clock moves on, so that broken targets are asked again.

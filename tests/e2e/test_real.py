@@ -92,11 +92,12 @@ def gateway_for(folder: Path, providers: dict[str, dict[str, Any]]) -> Any:
 
 @pytest.fixture(scope="module")
 def gateway(folder: Path, server: ModelServer) -> Iterator[Running]:
-    """The gateway with three ways to the same model server: as OpenAI, as LM Studio, and with a wrong key."""
+    """The gateway with four ways to one model server: as OpenAI, as LM Studio, with a wrong key, as Anthropic."""
     providers: dict[str, dict[str, Any]] = {
         "llama": {"kind": "openai", "base_url": f"{server.origin}/v1"},
         "studio": {"kind": "lmstudio", "base_url": server.origin},
         "wrong": {"kind": "openai", "base_url": f"{server.origin}/v1", "api_key": "sk-wrong", "models": [MODEL]},
+        "claude": {"kind": "anthropic", "base_url": server.origin},
     }
     with gateway_for(folder, providers) as started:
         yield started
@@ -129,18 +130,18 @@ def provider_of(answer: httpx.Response) -> str:
     return str(answer.headers["x-lunarbit-provider"])
 
 
-def test_the_models_are_discovered_over_both_adapters(gateway: Running) -> None:
+def test_the_models_are_discovered_over_every_adapter(gateway: Running) -> None:
     """The LM Studio adapter finds no state pages here and reads the common list."""
     answer = httpx.get(f"{gateway.url}/v1/models", headers={"authorization": f"Bearer {ADMIN_KEY}"}, trust_env=False)
     listed = {model["id"]: model["providers"] for model in answer.json()["data"]}
-    assert {"llama", "studio"} <= set(listed[MODEL])
-    assert {"llama", "studio"} <= set(listed[EMBEDDING_MODEL])
+    assert {"llama", "studio", "claude"} <= set(listed[MODEL])
+    assert {"llama", "studio", "claude"} <= set(listed[EMBEDDING_MODEL])
     status = httpx.get(f"{gateway.url}/ai/status", trust_env=False).json()
     available = {provider["name"]: provider["available"] for provider in status["providers"]}
-    assert available == {"llama": True, "studio": True, "wrong": False}
+    assert available == {"llama": True, "studio": True, "wrong": False, "claude": True}
 
 
-@pytest.mark.parametrize("kind", ["llama", "studio"])
+@pytest.mark.parametrize("kind", ["llama", "studio", "claude"])
 def test_whole_and_streamed_answers_agree_on_both_surfaces(gateway: Running, kind: str, summary: Summary) -> None:
     """Four ways to ask the same question give one text, and usage that adds up."""
     model = f"{kind}/{MODEL}"

@@ -17,6 +17,8 @@ from tests.e2e.process import Process, gateway_process
 from tests.services.redis import RedisServer
 from tests.upstream import Script, Upstream
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 50
 REQUESTS = 5
 LIMIT = 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,9 +14,9 @@ import httpx
 from gateway.app import Gateway, create_app
 from gateway.server import GatewayServer, _config
 from tests.gateway.settings_files import GOOD_KEY, GOOD_PEPPER, load
+from tests.services.sqlite import put_database
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator
     from io import BytesIO
     from pathlib import Path
@@ -27,8 +28,12 @@ KEY = {"authorization": f"Bearer {GOOD_KEY}"}
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 JSON_HEADERS = {**KEY, "content-type": "application/json"}
 LIMIT_S = 20.0
+# Reading certificates takes longer than all the rest of a start.
+_TLS = ssl.create_default_context()
 # So high that no test meets a limit that it is not about.
 GENEROUS = {f"GATEWAY_LIMITS__{name}": "1000000" for name in ("PER_KEY", "PER_IP", "AI", "UNAUTHENTICATED")}
+# The files of the tests' builds do not exist, and nobody should look for them outside this machine.
+UNVERIFIED = {"GATEWAY_VERIFICATION__ENABLED": "false"}
 
 
 def upstream_toml(base_url: str, *, name: str = "up", more: str = "") -> str:
@@ -38,8 +43,9 @@ def upstream_toml(base_url: str, *, name: str = "up", more: str = "") -> str:
 
 def settings_for(tmp_path: Path, toml: str = ECHO, **environ: str) -> Settings:
     """Load settings with a known admin key and pepper, high limits, and a data folder below `tmp_path`."""
+    put_database(tmp_path / "data")
     variables = {"GATEWAY_DATA_DIR": str(tmp_path / "data"), "API_KEY_ADMIN": GOOD_KEY, "KEY_PEPPER": GOOD_PEPPER}
-    return load(tmp_path, toml, **{**variables, **GENEROUS, **environ})
+    return load(tmp_path, toml, **{**variables, **GENEROUS, **UNVERIFIED, **environ})
 
 
 @asynccontextmanager
@@ -86,9 +92,7 @@ class Served(NamedTuple):
 
 
 @asynccontextmanager
-async def served(
-    app: Gateway, *, verify: ssl.SSLContext | bool = True, host: str = "127.0.0.1"
-) -> AsyncIterator[Served]:
+async def served(app: Gateway, *, verify: ssl.SSLContext = _TLS, host: str = "127.0.0.1") -> AsyncIterator[Served]:
     """Serve `app` with uvicorn and the gateway's protocol, as `lunarbit serve` configures them, on a free port."""
     settings = app.state.settings
     server = GatewayServer(_config(settings, app), "")

@@ -40,6 +40,7 @@ class Documented(NamedTuple):
 CHANNEL = "/projects/{project}/channels/{channel}"
 VERSION = f"{CHANNEL}/versions/{{version}}"
 BUILD = f"{VERSION}/builds/{{build}}"
+FEEDS = "/updates/{project}/{channel}"
 
 # Written down here once more, so that a row that changes by mistake does not change the test.
 DOCUMENTED: dict[tuple[str, str], Documented] = {
@@ -68,13 +69,28 @@ DOCUMENTED: dict[tuple[str, str], Documented] = {
     ("GET", f"{CHANNEL}/versions"): Documented((P.READ_VERSIONS,), 404),
     ("POST", f"{CHANNEL}/versions"): Documented((P.MANAGE_RELEASES,), 400, {}),
     ("GET", VERSION): Documented((P.READ_VERSIONS,), 404),
-    ("PATCH", VERSION): Documented((P.MANAGE_RELEASES,), 404, {}),
-    ("POST", f"{VERSION}/yank"): Documented((P.MANAGE_RELEASES,), 404),
-    ("POST", f"{VERSION}/restore"): Documented((P.MANAGE_RELEASES,), 404),
+    ("PATCH", VERSION): Documented((P.MANAGE_RELEASES,), 400, {}),
+    ("POST", f"{VERSION}/yank"): Documented((P.MANAGE_RELEASES,), 400),
+    ("POST", f"{VERSION}/restore"): Documented((P.MANAGE_RELEASES,), 400),
     ("POST", f"{VERSION}/builds"): Documented((P.MANAGE_RELEASES,), 400, {}),
+    ("POST", f"{BUILD}/verify"): Documented((P.MANAGE_RELEASES,), 400),
     ("GET", BUILD): Documented((P.READ_VERSIONS,), 404),
     ("GET", f"{BUILD}/download"): Documented((P.READ_VERSIONS, P.CHECK_UPDATES), 404),
+    ("GET", f"{FEEDS}/electron/{{file}}"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{FEEDS}/tauri/{{target}}/{{arch}}/{{current_version}}"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{FEEDS}/files/{{version}}/{{build}}/{{processor}}/{{file_name}}"): Documented(
+        (P.READ_VERSIONS, P.CHECK_UPDATES), 404
+    ),
+    ("GET", "/projects/{project}/github"): Documented((P.MANAGE_RELEASES,), 404),
+    ("POST", "/webhooks/github"): Documented((), 403, {}),
     ("POST", "/update/check"): Documented((P.CHECK_UPDATES,), 400, {}),
+    ("GET", f"{FEEDS}/velopack/releases.{{velopack_channel}}.json"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{FEEDS}/velopack/{{file_name}}"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{FEEDS}/squirrel-win/RELEASES"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{FEEDS}/squirrel-win/{{file_name}}"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{FEEDS}/squirrel-mac/{{architecture}}/{{version}}"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{FEEDS}/sparkle/appcast.xml"): Documented((P.CHECK_UPDATES,), 404),
+    ("GET", f"{FEEDS}/releases.atom"): Documented((P.CHECK_UPDATES,), 404),
     ("GET", "/health"): Documented((), 200),
     ("GET", "/health/live"): Documented((), 200),
     ("GET", "/health/ready"): Documented((), 200),
@@ -92,8 +108,9 @@ def test_every_route_of_the_table_is_documented_here() -> None:
 
 
 def test_only_updates_and_downloads_may_be_open_to_anybody() -> None:
-    """A project can hand out those, and nothing else of it."""
-    assert [row.path for row in ROUTES if row.is_open is not None] == [f"{CHANNEL}/update", f"{BUILD}/download"]
+    """A project can hand out those, in every format of updates, and nothing else of it; webhooks are signed."""
+    unlocked = [row.path for row in ROUTES if row.is_open is not None and not row.path.startswith(f"{FEEDS}/")]
+    assert unlocked == [f"{CHANNEL}/update", f"{BUILD}/download", "/webhooks/github"]
 
 
 async def ask(client: httpx.AsyncClient, route: tuple[str, str], headers: dict[str, str]) -> list[httpx.Response]:
@@ -172,7 +189,8 @@ async def test_a_public_route_does_not_mind_a_key_that_is_none(tmp_path: Path) -
         for route, row in DOCUMENTED.items():
             for headers in cases:
                 if not row.needed:
-                    assert [response.status_code for response in await ask(client, route, headers)] == [200, 200]
+                    statuses = [response.status_code for response in await ask(client, route, headers)]
+                    assert statuses == [row.passes, row.passes]
 
 
 @pytest.mark.parametrize("base", BASES)

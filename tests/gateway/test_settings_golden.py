@@ -19,8 +19,6 @@ EXAMPLE = ROOT / "config" / "gateway.example.toml"
 STARTER = ROOT / "config" / "gateway.toml"
 DOCS = ROOT / "docs" / "configuration.md"
 
-NOT_IN_FORCE = ("github.", "verification.")
-
 ALL_KEYS = [key.dotted for key in KEYS.keys]
 
 
@@ -129,12 +127,6 @@ def test_the_documentation_states_the_defaults() -> None:
         else:
             expected = str(value).lower() if isinstance(value, bool) else str(value)
             assert default.strip("`") in {expected, expected.removesuffix(".0")}, dotted
-
-
-def test_the_documentation_says_which_keys_are_not_in_force_yet() -> None:
-    """Somebody who sets a key that changes nothing must know that."""
-    for dotted, (_, _, meaning) in documented().items():
-        assert ("not in force yet" in meaning.lower()) is dotted.startswith(NOT_IN_FORCE), dotted
 
 
 def test_the_documentation_lists_every_variable_of_the_product_page() -> None:

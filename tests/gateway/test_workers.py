@@ -23,6 +23,8 @@ from tests.gateway.settings_files import GOOD_KEY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 SERVE = [sys.executable, "-m", "gateway", "serve"]
 LIMIT_S = 30.0
 

@@ -57,6 +57,7 @@ def test_the_public_names_are_these() -> None:
         "CredentialRefused",
         "FirstTokenTimedOut",
         "ModelNotServed",
+        "NotExpressible",
         "Overloaded",
         "ProviderError",
         "QuotaSpent",
@@ -92,12 +93,21 @@ def test_the_methods_of_a_provider_are_these() -> None:
 @pytest.mark.parametrize(
     ("struct", "fields"),
     [
-        (Usage, "prompt_tokens completion_tokens cached_tokens reasoning_tokens estimated raw"),
+        (
+            Usage,
+            "prompt_tokens completion_tokens cached_tokens cache_creation_tokens reasoning_tokens estimated raw",
+        ),
         (
             StreamEvent,
-            "content reasoning refusal tool_calls finish_reason usage usage_only other_content model raw headers",
+            (
+                "content reasoning refusal tool_calls thinking_blocks finish_reason usage usage_only other_content "
+                "model raw headers"
+            ),
         ),
-        (base.CompletionResponse, "content model finish_reason tool_calls usage raw headers"),
+        (
+            base.CompletionResponse,
+            "content model finish_reason reasoning refusal tool_calls thinking_blocks usage raw headers",
+        ),
     ],
 )
 def test_the_fields_are_these(struct: Any, fields: str) -> None:

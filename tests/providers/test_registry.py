@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from providers import registry
+from providers.anthropic.provider import AnthropicProvider
 from providers.azure_openai import AzureOpenAIProvider
 from providers.config import ProviderConfig
 from providers.echo import EchoProvider
@@ -57,6 +58,7 @@ def build(kind: str, transport: Transport, **settings: Any) -> object:
         ("openai", OpenAIProvider),
         ("lmstudio", LMStudioProvider),
         ("azure_openai", AzureOpenAIProvider),
+        ("anthropic", AnthropicProvider),
         ("echo", EchoProvider),
         ("plugged", Plugged),
     ],
@@ -68,7 +70,17 @@ def test_each_kind_makes_its_adapter(transport: Transport, kind: str, made: type
 
 def test_the_kinds_are_the_built_in_ones_and_the_installed_ones() -> None:
     """The configuration is checked against this list."""
-    assert registry.kinds() == ["azure_openai", "echo", "failing", "gone", "lmstudio", "openai", "plugged", "wrong"]
+    assert registry.kinds() == [
+        "anthropic",
+        "azure_openai",
+        "echo",
+        "failing",
+        "gone",
+        "lmstudio",
+        "openai",
+        "plugged",
+        "wrong",
+    ]
 
 
 def test_an_unknown_kind_is_answered_with_the_known_ones(transport: Transport) -> None:

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from providers import errors
-from providers import openai as openai_module
+from providers import http as http_module
 from providers import transport as transport_module
 from providers.config import Timeouts
 from providers.transport import MAX_ERROR_BYTES, Transport
@@ -236,7 +236,7 @@ async def test_an_answer_over_the_cap_is_refused_while_it_comes(
     up: Upstream, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One upstream may not fill the gateway's memory."""
-    monkeypatch.setattr(openai_module, "MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(http_module, "MAX_ANSWER_BYTES", 100_000)
     up.default = Script.endless()
     with pytest.raises(errors.UnreadableAnswer):
         await openai(up, transport).chat_completion(question())

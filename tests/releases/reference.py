@@ -119,7 +119,8 @@ class Reference:
         self.client = client
         self.current = client.current.text if client.current else None
         self.seen = self.in_sight(channel)
-        self.offerable = [each for each in self.seen if each.version.yanked_at is None]
+        self.asked = channel.id
+        self.offerable = [each for each in self.seen if each.version.yanked_at is None and not self.unasked(each)]
 
     def in_sight(self, channel: Channel) -> list[Seen]:
         """Return the versions of a channel and of whatever it leads to."""
@@ -136,6 +137,10 @@ class Reference:
             for version in each.versions
         ]
 
+    def unasked(self, seen: Seen) -> bool:
+        """Whether a version is a pre-release that was published for those who did not ask for any."""
+        return self.asked == seen.channel_id == "stable" and "-" in seen.version.id.partition("+")[0]
+
     def builds(self, version: Version) -> list[Build]:
         """Return the builds that the client's machine can run, those to be preferred first."""
         kinds = [str(self.client.architecture)]
@@ -148,8 +153,8 @@ class Reference:
 
     def served(self, version: Version) -> list[Build]:
         """Return those of the builds that may be handed out."""
-        states = ["verified", "pending"] if self.project.verification == "trusted" else ["verified"]
-        return [build for build in self.builds(version) if build.state in states]
+        wrong = ["failed"] if self.project.verification == "trusted" else ["failed", "pending", "unreachable"]
+        return [build for build in self.builds(version) if build.state not in wrong]
 
     def admitted(self, version: Version) -> bool:
         """Whether the rollout has come to the client."""
@@ -341,7 +346,10 @@ class Reference:
             each = best(rest)
             assert each is not None
             rest.remove(each)
-            found.append([*each.name, self.hindrance(each.version) or self.standing(each, answer)])
+            reason = self.hindrance(each.version) or self.standing(each, answer)
+            if self.unasked(each) and reason != "yanked":
+                reason = "prerelease"
+            found.append([*each.name, reason])
         return found
 
     def standing(self, seen: Seen, answer: dict[str, Any]) -> str:

@@ -115,6 +115,28 @@ async def test_a_bad_entry_does_not_fail_the_others(
     assert bad["error"]["message"]
 
 
+@pytest.mark.parametrize("entry", ["trackly", 5, None, True, ["trackly"]], ids=repr)
+async def test_what_is_no_entry_at_all_is_answered_too(client: httpx.AsyncClient, entry: Any) -> None:
+    """In its place, with an error of its own, and 200 for the rest."""
+    items = (await check(client, TRACKLY, entry, CSVIEWER))["project_updates"]
+    assert [item["project_id"] for item in items] == ["trackly", "", "csviewer"]
+    assert items[1] == {
+        "project_id": "",
+        "update_available": False,
+        "current_version": "",
+        "error": {"code": "INVALID_REQUEST", "message": "installed[1]: must be an object"},
+    }
+
+
+async def test_a_machine_that_there_is_no_build_for_is_told_so(client: httpx.AsyncClient) -> None:
+    """It is no mistake of the launcher's; the launcher itself is answered like its products."""
+    for machine in ({"os": "linux", "architecture": "riscv64"}, {"os": "FreeBSD"}):
+        answer = await check(client, TRACKLY, **machine)
+        (item,) = answer["project_updates"]
+        assert (item["update_available"], item["reason"]) == (False, "no_build_for_target")
+        assert answer["launcher_update"]["available"] is False
+
+
 async def test_a_hundred_entries_and_no_more(client: httpx.AsyncClient) -> None:
     """400 that names the list."""
     assert len((await check(client, *[TRACKLY] * 100))["project_updates"]) == 100
@@ -144,7 +166,7 @@ async def test_64_kib_and_no_more(client: httpx.AsyncClient) -> None:
         ({"installed": []}, "client"),
         ({"client": CLIENT}, "installed"),
         ({"client": [], "installed": []}, "client"),
-        *(({"client": CLIENT, "installed": value}, "installed") for value in (*ODD[:-1], {}, ["trackly"])),
+        *(({"client": CLIENT, "installed": value}, "installed") for value in (*ODD[:-1], {})),
         *(({"client": {**CLIENT, "os": value}, "installed": []}, "client.os") for value in ODD),
         ({"client": {**CLIENT, "architecture": "z80"}, "installed": []}, "client.architecture"),
         ({"client": {**CLIENT, "launcher_version": "2.1"}, "installed": []}, "client.launcher_version"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from gateway.releases.store import BuildKey
+from gateway.releases.model import BuildState
+from gateway.releases.snapshot import Downloads
+from gateway.releases.store import BuildKey, Counted
 from tests.gateway.canonical import assert_canonical_error
 from tests.gateway.keyring import make_key
 from tests.releases.catalogue_http import (
@@ -19,7 +22,9 @@ from tests.releases.catalogue_http import (
     VERSIONS,
     Running,
     build,
+    made,
     make_project,
+    publish,
     running,
     until_true,
 )
@@ -93,7 +98,7 @@ async def test_either_permission_is_enough(gateway: Running) -> None:
 @pytest.mark.parametrize(
     ("verification", "state", "served"),
     [
-        *(("trusted", state, state in ("pending", "verified")) for state in ("pending", "verified", "failed")),
+        *(("trusted", state, state != "failed") for state in ("pending", "verified", "failed", "unreachable")),
         *(("required", state, state == "verified") for state in ("pending", "verified", "failed", "unreachable")),
     ],
 )
@@ -102,8 +107,9 @@ async def test_only_what_may_be_served_is(gateway: Running, verification: str, s
     client, state_of = gateway.client, gateway.app.state
     assert (await client.patch(TRACKLY, json={"verification": verification})).status_code == 200
     key = BuildKey("trackly", "stable", "1.0.0", "windows-x64")
-    store = state_of.catalogue._store
-    await store.set_state(key, {"state": state, "state_reason": "sha256 differs", "state_at": 1})
+    found = state_of.catalogue.now.project("trackly", None).build(*key[1:])[1]
+    found = replace(found, state=BuildState(state), state_reason="sha256 differs", state_at=1)
+    await state_of.releases._store.administer(lambda tx: tx.put_build(key, found))
     await state_of.catalogue.refresh()
     asked = {"current_version": "0.9.0", "platform": "windows", "architecture": "x64"}
     assert (await client.get(f"{STABLE}/update", params=asked)).json()["update_available"] is served
@@ -157,6 +163,62 @@ async def test_a_count_never_goes_back_while_it_is_written(tmp_path: Path, monke
             await client.get(f"{WINDOWS}/download")
             assert (await client.get(WINDOWS)).json()["downloads"] == number
             await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_what_is_made_anew_counts_anew(tmp_path: Path, request: pytest.FixtureRequest, kind: str) -> None:
+    """Neither what was written nor what waits outlives a delete, here or at another gateway, nor in the database."""
+    environ = {} if kind == "sqlite" else {"DATABASE_URL": str(request.getfixturevalue("postgres_url"))}
+    channels = [{"id": "stable"}, {"id": "beta"}]
+    async with AsyncExitStack() as stack:
+        here, there = [await stack.enter_async_context(running(tmp_path, **environ)) for _ in range(2)]
+        await make_project(here.client, BOTH, channels=channels, default_channel="beta")
+        await publish(here.client, "1.0.0", "beta")
+        for removed, kept in ((TRACKLY, 0), (STABLE, 2)):
+            await there.app.state.catalogue.refresh()
+            for each in (here, there):
+                for path in (WINDOWS, WINDOWS.replace("stable", "beta")):
+                    await each.client.get(f"{path}/download")
+            await here.app.state.downloads.flush()
+            assert (await here.client.delete(removed)).status_code == 204
+            if removed == TRACKLY:
+                await make_project(here.client, BOTH, channels=channels, default_channel="beta")
+                await publish(here.client, "1.0.0", "beta")
+            else:
+                await made(here.client, f"{TRACKLY}/channels", {"id": "stable"})
+                await publish(here.client, BOTH)
+            await there.app.state.catalogue.refresh()
+            for each, left in ((here, kept // 2), (there, kept // 2)):
+                await each.app.state.downloads.flush()
+                assert await counts(each.client) == (0, 0, 0, left)
+            await here.app.state.downloads.load()
+            assert await counts(here.client) == (0, 0, 0, kept)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_what_was_counted_of_a_removed_version_is_not_written(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """Nor added to the next one of its name, by a gateway that has heard of neither; what it counted of others is."""
+    environ = {} if kind == "sqlite" else {"DATABASE_URL": str(request.getfixturevalue("postgres_url"))}
+    async with running(tmp_path, **environ) as (app, client):
+        await make_project(client, BOTH, default_channel="beta", channels=[{"id": "stable"}, {"id": "beta"}])
+        await publish(client, "1.0.0", "beta")
+        project = app.state.catalogue.now.projects["trackly"]
+        gone, kept = [
+            Counted("trackly", name, "1.0.0", "windows-x64", project.version(name, "1.0.0").version.rollout_salt)
+            for name in ("stable", "beta")
+        ]
+        late = Downloads(app.state.catalogue._store)
+        assert (await client.delete(STABLE)).status_code == 204
+        for is_back in (False, True):
+            if is_back:
+                await made(client, f"{TRACKLY}/channels", {"id": "stable"})
+                await publish(client, BOTH)
+            for key in (gone, kept):
+                late.count(key)
+            await late.flush()
+        assert await late._store.downloads() == {BuildKey(*kept[:4]): 2}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

@@ -77,13 +77,23 @@ def test_if_empty_leaves_a_catalogue_alone(invoke: Invoke, here: Path) -> None:
     assert [row["project"] for row in listed(invoke)] == ["mine"]
 
 
-@pytest.mark.parametrize("text", ["", "projects = 1", "projects = [1]", "[[projects]]\nid = 'X'", "x = [", "{}"])
+BAD_FILES = [
+    *("", "projects = 1", "projects = [1]", "[[projects]]\nid = 'X'", "x = [", "{}"),
+    *(
+        f"[[projects]]\nid = 'x'\nname = 'X'\nchannels = {channels}"
+        for channels in ("1", "['a']", "[{versions = [1]}]")
+    ),
+]
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
 def test_a_file_that_cannot_be_read_is_refused(invoke: Invoke, here: Path, text: str) -> None:
     """With what is wrong, and without a traceback."""
     (here / "bad.toml").write_text(text, encoding="utf-8")
     result = invoke("releases", "import", "bad.toml")
     assert result.exit_code not in (0, None)
     assert result.stderr.strip()
+    assert "Traceback" not in result.stderr
     assert listed(invoke) == []
 
 

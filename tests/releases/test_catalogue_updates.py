@@ -187,6 +187,31 @@ async def test_explain_gives_the_reason_for_every_version(client: httpx.AsyncCli
     assert "explain" not in await update(client, "1.0.0")
 
 
+async def test_explain_tells_everything_that_holds_a_version_back(client: httpx.AsyncClient) -> None:
+    """Whatever of it the answer itself has room for."""
+    await make_project(client, "0.9.0", "1.0.0", "1.0.5", {"id": "1.1.0", "required": True}, "1.2.0")
+    await publish(client, {"id": "1.3.0", "builds": [build("1.3.0", min_os_version="11")]})
+    await publish(client, {"id": "1.4.0", "min_launcher_version": "2.0.0"})
+    await publish(client, {"id": "1.5.0", "rollout_percent": 0})
+    await publish(client, {"id": "1.6.0", "builds": [build("1.6.0", "linux")]})
+    await publish(client, "1.7.0-rc.1")
+    old = {"launcher_version": "1.9.0", "os_version": "10.0.19045", "client_id": "a"}
+    answer = await update(client, "1.0.0", explain="1", **old)
+    assert answer["path"] == ["1.1.0", "1.2.0"]
+    assert [(entry["version"], entry["reason"], entry["channel"]) for entry in answer["explain"]] == [
+        ("1.7.0-rc.1", "prerelease", "stable"),
+        ("1.6.0", "no_build_for_target", "stable"),
+        ("1.5.0", "rollout", "stable"),
+        ("1.4.0", "launcher", "stable"),
+        ("1.3.0", "os_version", "stable"),
+        ("1.2.0", "watershed", "stable"),
+        ("1.1.0", "offered", "stable"),
+        ("1.0.5", "superseded", "stable"),
+        ("1.0.0", "installed", "stable"),
+        ("0.9.0", "older", "stable"),
+    ]
+
+
 async def test_only_who_asks_for_them_sees_previews(client: httpx.AsyncClient) -> None:
     """A channel that includes a more stable one converges with it."""
     channels = [{"id": "stable"}, {"id": "beta", "includes": ["stable"]}]
@@ -237,6 +262,22 @@ async def test_downloads_by_way_of_the_gateway(tmp_path: Path) -> None:
         assert url == f"https://api.example{VERSIONS}/1.1.0%2B2/builds/windows-x64/download"
         response = await client.get(url.removeprefix("https://api.example"))
         assert response.headers["location"] == build("1.1.0+2")["download_url"]
+
+
+@pytest.mark.parametrize("mode", ["development", "production"])
+async def test_addresses_by_way_of_the_gateway_are_absolute(tmp_path: Path, mode: str) -> None:
+    """Without a configured one, a developer's is this machine's, and elsewhere it is said that it is missing."""
+    toml = f"{ECHO}[server]\nport = 8123\n[releases]\ndownload_urls = 'gateway'\n"
+    async with running(tmp_path, toml, APP_ENV=mode, KEY_PEPPER="a pepper of some length for tests") as (_, client):
+        await make_project(client, "1.0.0", "1.1.0")
+        asked = {"current_version": "1.0.0", "platform": "windows", "architecture": "x64"}
+        response = await client.get(f"{STABLE}/update", params=asked)
+        if mode == "development":
+            url = f"http://localhost:8123{VERSIONS}/1.1.0/builds/windows-x64/download"
+            assert response.json()["download_url"] == url
+        else:
+            error = assert_canonical_error(response, "INTERNAL_ERROR", 500)
+            assert "server.public_url" in error["message"]
 
 
 async def test_a_public_project_needs_no_key(tmp_path: Path) -> None:

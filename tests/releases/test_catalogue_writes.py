@@ -61,6 +61,7 @@ BAD_BUILDS: list[tuple[dict[str, Any], str]] = [
     ({"checksum": {"md5": "ab" * 16}}, "checksum"),
     ({"id": "Windows"}, "id"),
     ({"min_os_version": "ten"}, "min_os_version"),
+    *(({"ed_signature": text}, "ed_signature") for text in ("", "AAAA", "é" * 88, "A" * 87 + "*", 5)),
     ({"surprise": 1}, "surprise"),
 ]
 
@@ -117,13 +118,14 @@ async def test_a_channel_lives_and_ends(client: httpx.AsyncClient) -> None:
     """One that another includes, or that is the default, stays."""
     await make_project(client, "1.0.0")
     channel = {"id": "beta", "name": "Beta", "description": "Previews", "auto_update": False}
-    assert await made(client, f"{TRACKLY}/channels", {**channel, "includes": ["stable"]}) == channel
+    settings = {"settings": {"includes": ["stable"]}}
+    assert await made(client, f"{TRACKLY}/channels", {**channel, "includes": ["stable"]}) == channel | settings
     again = await client.post(f"{TRACKLY}/channels", json={"id": "beta"})
     assert assert_canonical_error(again, "CHANNEL_EXISTS", 409)["details"] == {"channel": "beta"}
     assert_canonical_error(await client.delete(STABLE), "INVALID_REQUEST", 400)
     changed = await client.patch(f"{TRACKLY}/channels/beta", json={"auto_update": True})
-    assert changed.json() == {**channel, "auto_update": True}
-    assert (await client.get(TRACKLY)).json()["channels"][1] == changed.json()
+    assert changed.json() == {**channel, "auto_update": True} | settings
+    assert (await client.get(TRACKLY)).json()["channels"][1] == {**channel, "auto_update": True}
     assert (await client.get(f"{TRACKLY}/channels/beta/latest")).json()["id"] == "1.0.0"
     unknown = await client.patch(f"{TRACKLY}/channels/beta", json={"includes": ["x"]})
     assert_canonical_error(unknown, "INVALID_REQUEST", 400)
@@ -151,7 +153,8 @@ async def test_a_version_is_published_with_its_builds(client: httpx.AsyncClient)
     await publish(client, "2.0.0-RC.1+2")
     assert (await client.get(f"{VERSIONS}/2.0.0-RC.1%2B2")).json()["id"] == "2.0.0-RC.1+2"
     changed = await client.patch(f"{VERSIONS}/2.0.0-RC.1", json={"breaking_changes": False})
-    assert changed.json() == {**answer, "breaking_changes": False}
+    settings = answer["settings"] | {"breaking_changes": False}
+    assert changed.json() == {**answer, "breaking_changes": False, "settings": settings}
 
 
 @pytest.mark.parametrize(("change", "field"), BAD_BUILDS, ids=[f"{field} {value}" for value, field in BAD_BUILDS])

@@ -72,6 +72,7 @@ SPECIAL = (
     *(f"newest {name}" for name in (*HINDRANCES, "no_build_for_target", "watershed")),
     *(f"blocked {name}" for name in HINDRANCES),
     *(f"explained {name}" for name in (*HINDRANCES, "yanked", "no_build_for_target", "offered", "rollback")),
+    "explained prerelease",
     *(f"explained {name}" for name in ("installed", "older", "superseded", "watershed")),
     *("rollback", "long path", "breaking", "breaking, with a way around", "unknown"),
 )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from tests.services.postgres import PostgresServer
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 3.0
 
 

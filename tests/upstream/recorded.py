@@ -57,8 +57,8 @@ class Recorded:
 
     @property
     def is_chat(self) -> bool:
-        """Whether this is a chat call, in any of the URL styles."""
-        return self.method == "POST" and self.path.endswith("/chat/completions")
+        """Whether this is a chat call, in any of the URL styles and dialects."""
+        return self.method == "POST" and self.path.endswith(("/chat/completions", "/v1/messages"))
 
     @property
     def deployment(self) -> str | None:
@@ -70,6 +70,11 @@ class Recorded:
     def model(self) -> str:
         """The model the call asked for: the deployment in the path, else the body's `model`."""
         return self.deployment or str(self.document.get("model") or DEFAULT_MODEL)
+
+    @property
+    def is_anthropic(self) -> bool:
+        """Whether the caller speaks Anthropic's dialect."""
+        return "anthropic-version" in self.headers
 
     @property
     def stream(self) -> bool:

@@ -1,17 +1,18 @@
-"""Which script answers a request: the paths of OpenAI, Azure OpenAI and LM Studio."""
+"""Which script answers a request: the paths of OpenAI, Azure OpenAI, LM Studio and Anthropic."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
-from tests.upstream import frames
+from tests.upstream import anthropic_frames, frames
 from tests.upstream.recorded import Recorded
 from tests.upstream.script import Script
 
 _MODEL_PATHS = {"/v1/models", "/openai/v1/models", "/openai/models"}
-_CHAT_PATHS = {"/v1/chat/completions", "/openai/v1/chat/completions"}
+_CHAT_PATHS = {"/v1/chat/completions", "/openai/v1/chat/completions", "/v1/messages"}
 
 
 @dataclass(eq=False)
@@ -23,7 +24,9 @@ class Behaviour:
     the answer of the lists altogether. `lmstudio_v1` and `lmstudio_v0` are the JSON values of LM Studio's
     own state pages (None: 404; see `frames.lmstudio_v1_models` and `lmstudio_v0_models`).
     `unknown_paths_answer_200` does what LM Studio does with paths that it does not know: 200 and an `error`
-    member. `require_key` is the key that `Authorization: Bearer` or `api-key` must carry.
+    member. A caller with an `anthropic-version` gets Anthropic's list of models, at most `models_per_page` at a
+    time, and its chats are to be answered with the scripts of `messages`.
+    `require_key` is the key that `Authorization: Bearer`, `api-key` or `x-api-key` must carry.
     `gzip_if_asked` compresses answers whose request asks for it, `set_cookie` adds a Set-Cookie that is
     different on every answer, `extra_headers` adds any others. `close_idle_after_answer` closes the
     connection after each whole answer without announcing it. `close_on_reuse` goes further: the
@@ -36,6 +39,7 @@ class Behaviour:
     models: list[str] = field(default_factory=lambda: ["gpt-4", "gpt-3.5-turbo"])
     healthy: bool = True
     models_script: Script | None = None
+    models_per_page: int = 1_000
     lmstudio_v1: Any = None
     lmstudio_v0: Any = None
     unknown_paths_answer_200: bool = False
@@ -62,14 +66,14 @@ class Behaviour:
         if call.method == "GET":
             state = {"/api/v1/models": self.lmstudio_v1, "/api/v0/models": self.lmstudio_v0}.get(call.path)
             if call.path in _MODEL_PATHS or state is not None:
-                return self._models(frames.model_list(self.models) if state is None else state)
+                return self._models(self._list(call) if state is None else state)
         return self._unknown(call)
 
     def _key_fits(self, call: Recorded) -> bool:
         if self.require_key is None:
             return True
         bearer = call.headers.get("authorization") == f"Bearer {self.require_key}"
-        return bearer or call.headers.get("api-key") == self.require_key
+        return bearer or self.require_key in (call.headers.get("api-key"), call.headers.get("x-api-key"))
 
     def _chat(self, call: Recorded) -> Script:
         if call.deployment is not None and "api-version=" not in call.query:
@@ -79,6 +83,13 @@ class Behaviour:
         if self.queued:
             return self.queued.popleft()
         return self.by_model.get(call.model, self.default)
+
+    def _list(self, call: Recorded) -> frames.JsonObject:
+        if not call.is_anthropic:
+            return frames.model_list(self.models)
+        asked = {name: values[0] for name, values in parse_qs(call.query).items()}
+        limit = min(int(asked.get("limit", "20")), self.models_per_page)
+        return anthropic_frames.model_page(self.models, after=asked.get("after_id"), limit=limit)
 
     def _models(self, document: Any) -> Script:
         if self.models_script is not None:

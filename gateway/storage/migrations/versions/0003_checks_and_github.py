@@ -24,6 +24,7 @@ def upgrade(op: Operations) -> None:
             for name in ("project_id", "channel_id", "version_id", "build_id")
         ),
         sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("state_at", sa.BigInteger),
         sa.Column("checked_at", sa.BigInteger, nullable=False),
         sa.Column("next_at", sa.BigInteger, nullable=False),
         sa.Column("failures", sa.Integer, nullable=False),
@@ -37,11 +38,16 @@ def _make_github(op: Operations) -> None:
     op.create_table(
         "github_repositories",
         sa.Column("project_id", sa.Text, primary_key=True),
+        sa.Column("turn", sa.BigInteger, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("applied", sa.Text, nullable=False),
+        sa.Column("configured", sa.Text, nullable=False),
         sa.Column("repository", sa.Text, nullable=False),
         sa.Column("repository_id", sa.BigInteger),
-        sa.Column("etag", sa.Text),
+        sa.Column("etags", sa.Text, nullable=False),
         sa.Column("polled_at", sa.BigInteger),
         sa.Column("next_at", sa.BigInteger, nullable=False),
+        sa.Column("held_until", sa.BigInteger, nullable=False),
         sa.Column("problem", sa.Text, nullable=False),
     )
     op.create_table(
@@ -55,6 +61,16 @@ def _make_github(op: Operations) -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("channel_id", sa.Text),
         sa.Column("version_id", sa.Text),
+        sa.Column("last_modified", sa.Text),
+        sa.Column("due_at", sa.BigInteger),
+    )
+    op.create_table(
+        "github_versions",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("project_id", "channel_id", "version_id")),
+        sa.Column("release_id", sa.BigInteger, nullable=False),
+        sa.Column("written", sa.Text, nullable=False),
+        sa.Column("builds", sa.Text, nullable=False),
+        sa.Column("withdrawn_at", sa.BigInteger),
     )
     op.create_table(
         "github_deliveries",

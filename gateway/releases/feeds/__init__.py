@@ -1,0 +1,1 @@
+"""The formats by which launchers that exist already are told of updates."""

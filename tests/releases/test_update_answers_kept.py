@@ -1,0 +1,99 @@
+"""Answers to update checks are kept ready; nobody may see from outside that they are."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.endpoints.conditional import MAX_KEPT, ReadyAnswer, ReadyAnswers, ready_answers
+from gateway.releases.snapshot import Catalogue
+from tests.releases.catalogue_http import STABLE, VERSIONS, build, import_example, made, running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ASKED = {"current_version": "0.1.0", "platform": "windows", "architecture": "x64"}
+
+
+def ready(validator: str = "x") -> ReadyAnswer:
+    """Make an answer."""
+    return ReadyAnswer({}, validator, 60)
+
+
+async def test_what_is_published_is_offered_at_once(tmp_path: Path) -> None:
+    """A kept answer is of one catalogue, and every change makes a new one."""
+    async with running(tmp_path) as (_, client):
+        await import_example(client)
+        first = await client.get(f"{STABLE}/update", params=ASKED)
+        again = await client.get(f"{STABLE}/update", params=ASKED)
+        assert (first.content, first.headers["etag"]) == (again.content, again.headers["etag"])
+        await made(client, VERSIONS, {"id": "99.0.0", "builds": [build("99.0.0")]})
+        after = await client.get(f"{STABLE}/update", params=ASKED)
+        assert after.headers["etag"] != first.headers["etag"]
+        assert "99.0.0" in after.text
+        assert "99.0.0" not in first.text
+
+
+async def test_the_first_and_later_answers_have_the_same_headers(tmp_path: Path) -> None:
+    """Request id and remaining requests differ, and nothing else does; 304 tells what 200 does."""
+    async with running(tmp_path) as (_, client):
+        await import_example(client)
+        answers = [await client.get(f"{STABLE}/update", params=ASKED) for _ in range(3)]
+        names = [list(answer.headers) for answer in answers]
+        assert names[0] == names[1] == names[2]
+        ids = {answer.headers["x-request-id"] for answer in answers}
+        assert len(ids) == 3
+        unchanged = await client.get(
+            f"{STABLE}/update", params=ASKED, headers={"if-none-match": answers[0].headers["etag"]}
+        )
+        assert unchanged.status_code == 304
+        assert unchanged.content == b""
+        for name in ("etag", "cache-control", "vary"):
+            assert unchanged.headers[name] == answers[0].headers[name]
+
+
+@pytest.mark.parametrize(
+    "own", [{"client_id": "a"}, {"stagingId": "a"}, {"headers": {"x-user-staging-id": "a"}}], ids=str
+)
+async def test_nothing_is_kept_for_a_client_with_an_id_of_its_own(tmp_path: Path, own: dict[str, Any]) -> None:
+    """Nobody else will ever ask the same, and in a staged rollout nobody else may be told the same."""
+    async with running(tmp_path) as (app, client):
+        await import_example(client)
+        headers = own.get("headers", {})
+        params = ASKED | {name: value for name, value in own.items() if name != "headers"}
+        response = await client.get(f"{STABLE}/update", params=params, headers=headers)
+        assert response.status_code == 200
+        assert not ready_answers(app.state.catalogue.now)
+
+
+@pytest.mark.parametrize("value", ["1", "true"])
+async def test_an_explanation_is_asked_for_in_either_way(tmp_path: Path, value: str) -> None:
+    """People write flags in both ways."""
+    async with running(tmp_path) as (app, client):
+        await import_example(client)
+        response = await client.get(f"{STABLE}/update", params=ASKED | {"explain": value})
+        assert response.json()["explain"]
+        assert not ready_answers(app.state.catalogue.now)
+
+
+def test_the_oldest_of_too_many_makes_room() -> None:
+    """Who asks for many made-up versions must not fill the memory."""
+    answers, answer = ReadyAnswers(), ready()
+    for number in range(MAX_KEPT + 3):
+        answers.keep(number, answer)
+    assert len(answers) == MAX_KEPT
+    assert 2 not in answers
+    assert 3 in answers
+
+
+def test_answers_go_with_their_catalogue() -> None:
+    """A catalogue that nobody reads any more must not stay in memory for its answers' sake."""
+    catalogue = Catalogue()
+    ready_answers(catalogue).keep("asked", ready())
+    assert "asked" in ready_answers(catalogue)
+    gone = weakref.ref(ready_answers(catalogue))
+    del catalogue
+    assert gone() is None
+    assert "asked" not in ready_answers(Catalogue())
