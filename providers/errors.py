@@ -3,7 +3,7 @@
 ProviderError
 ├── CallerError                 the request itself is at fault: told to the client, never tried elsewhere
 │   ├── RequestRefused          400, 409, 413, 422 and the like
-│   │   └── NotExpressible      the provider's dialect has nothing for a field; it was never asked
+│   │   └── NotExpressible      this dialect has nothing for a field: not asked, another target may be
 │   ├── ContextLengthExceeded   the prompt does not fit this model; a larger one may take it
 │   └── ContentFiltered         the provider's policy stopped the request
 ├── CredentialRefused           401, 402, 403: the gateway's own key is wrong or unpaid
@@ -66,7 +66,7 @@ class RequestRefused(CallerError):
 
 
 class NotExpressible(RequestRefused):
-    """A field of the request has no counterpart in the provider's dialect, so the provider was not asked at all."""
+    """A field of the request has no counterpart in this provider's dialect, so it was not asked; another one may be."""
 
 
 class ContextLengthExceeded(CallerError):

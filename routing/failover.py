@@ -179,8 +179,13 @@ class Failover:
         return True
 
     def _final_error(self) -> Exception:
-        """Name why there is no answer: the last failure that says more than a rate limit or a missing model does."""
-        lesser = (errors.RateLimited, errors.ModelNotServed)
+        """Name why there is no answer: the last failure that says more than a rate limit or a missing model does.
+
+        That a target's dialect has no word for a field is only told when nothing else kept the others from answering.
+        """
+        if self._errors and all(isinstance(error, errors.NotExpressible) for error in self._errors):
+            return self._errors[-1]
+        lesser = (errors.RateLimited, errors.ModelNotServed, errors.NotExpressible)
         failures = [error for error in self._errors if not isinstance(error, lesser)]
         return failures[-1] if failures else _why_nobody(self._pool, self._model)
 

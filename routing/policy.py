@@ -36,8 +36,8 @@ class Verdict(NamedTuple):
 
 _TABLE: dict[type[BaseException], Verdict] = {
     errors.ContextLengthExceeded: Verdict(Next.LARGER_CONTEXT, Signal.GOOD, Signal.GOOD),
-    # Our own codec refused it, which says nothing about the provider.
-    errors.NotExpressible: Verdict(Next.STOP, Signal.SILENT, Signal.SILENT),
+    # Our own codec refused it, which says nothing about the provider; another one's dialect may have the field.
+    errors.NotExpressible: Verdict(Next.FAIL_OVER, Signal.SILENT, Signal.SILENT),
     errors.CallerError: Verdict(Next.STOP, Signal.GOOD, Signal.GOOD),
     errors.CredentialRefused: Verdict(Next.FAIL_OVER, Signal.SILENT, Signal.TRIP),
     errors.ModelNotServed: Verdict(Next.FAIL_OVER, Signal.SILENT, Signal.GOOD),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.releases.snapshot import Catalogue
 
-# Some 3 MB when all of them are taken.
+# Some 3 MB when all of them are taken, with release notes of a usual length.
 MAX_KEPT: Final = 2_000
 
 
@@ -67,6 +67,11 @@ class ReadyAnswer:
         self._headers = whole.raw_headers
         self._body = bytes(whole.body)
         self._unchanged = Response(status_code=304, headers=kept)
+
+    @property
+    def size(self) -> int:
+        """The length of the body in bytes."""
+        return len(self._body)
 
     def for_client(self, condition: bytes | None) -> ASGIApp:
         """Return the answer, or 304 for who names it in `If-None-Match`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from gateway.context import context_of
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 UPDATE_MAX_AGE_S = 60
 MAX_BATCH_BYTES = 65_536
+MAX_KEPT_BYTES = 8_192
+# An id that may stand as it is; the general way reads all others, and refuses what is none.
+_ID_IN_QUERY = re.compile(rb"(?<![^&])(?:client_id|stagingId)=[A-Za-z0-9._~-]{1,64}(?:&|$)")
 _PARAMETERS = (
     "current_version",
     "platform",
@@ -49,8 +53,11 @@ async def check(request: Request) -> ASGIApp:
     found = catalogue.project(request.path_params["project"], allowed_of(request))
     channel = found.channel(request.path_params["channel"])
     condition = context.headers.get(b"if-none-match")
-    asked = (found.project.id, channel.channel.id, request.scope["query_string"])
-    own_id = context.headers.get(b"x-user-staging-id", b"")
+    query, own_id = request.scope["query_string"], context.headers.get(b"x-user-staging-id", b"")
+    if not channel.compiled.is_rolling_out:
+        # Then nobody's id decides anything, and all who ask the same share an answer.
+        query, own_id = _ID_IN_QUERY.sub(b"", query, count=1), b""
+    asked = (found.project.id, channel.channel.id, query)
     answers = ready_answers(catalogue)
     ready = None if own_id else answers.get(asked)
     if ready is None:
@@ -69,7 +76,8 @@ def _answer(
     query.refuse_if_wrong()
     current = _required_version("current_version", texts["current_version"])
     platform, architecture = read_target(texts["platform"], texts["architecture"])
-    staging = own_id or texts["client_id"] or texts["stagingId"]
+    ids = [own_id, texts.pop("client_id"), texts.pop("stagingId")]
+    staging = next(filter(None, ids), None) if channel.compiled.is_rolling_out else None
     client = Client(
         platform,
         architecture,
@@ -84,8 +92,8 @@ def _answer(
         answer["explain"] = explanation(channel.compiled.explain(client))
     validator = repr((found.project.id, channel.channel.id, found.revision, texts, staging))
     ready = ReadyAnswer(answer, validator, UPDATE_MAX_AGE_S, vary="Authorization, X-User-Staging-Id")
-    # An explanation names every version of the channel: too much to keep.
-    return ready, not (staging or explains)
+    # An explanation names every version of the channel, and some release notes are a book: too much to keep.
+    return ready, not (staging or explains) and ready.size <= MAX_KEPT_BYTES
 
 
 async def check_all(request: Request) -> Response:

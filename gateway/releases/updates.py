@@ -59,6 +59,7 @@ class CompiledChannel:
     """A channel, ready to decide. It never changes, and any number of threads may use it.
 
     `latest` is the highest version that it offers, for whatever target and however far its rollout is.
+    `is_rolling_out` says whether some version has reached only a part of the installations, so that their ids matter.
     """
 
     def __init__(self, project: Project, channel: Channel, held: Held) -> None:
@@ -70,6 +71,7 @@ class CompiledChannel:
         self._takes_prereleases = channel.id != STABLE
         offered = [each for each in candidates if not each.yanked and not self._withholds(each)]
         self.latest = offered[-1] if offered else None
+        self.is_rolling_out = any(0 < each.version.rollout_percent < 100 for each in offered)
         self._project = project
         self._shown = frozenset(rank)
         self._candidates = candidates

@@ -80,7 +80,7 @@ class GithubTable:
             )
             row = await _repository(connection, project_id)
             if row is None:
-                watched = Watched(project_id, turn=1)
+                watched = Watched(project_id, turn=1, configured=project.github.repository)
                 values = {**_repository_values(watched), "source": source}
                 await connection.execute(insert(github_repositories).values(values))
                 return project, watched

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,45 +25,53 @@ PAUSE_S = 0.01
 
 @dataclass
 class Answered:
-    """What was answered to the end: acts, and AI requests by their id with when that was (monotonic seconds)."""
+    """What was answered to the end: acts, and AI requests by their id with when that was (monotonic seconds).
+
+    `slowest_s` is how long the slowest act took.
+    """
 
     acts: list[Ack] = field(default_factory=list)
     chats: dict[str, float] = field(default_factory=dict)
+    slowest_s: float = 0.0
 
 
 async def keep_busy(process: Process, name: str, key: str, answered: Answered) -> None:
     """Administer keys and chat with `key` until the gateway does not answer any more; `name` is part of every id."""
     work: list[Coroutine[Any, Any, None]] = [
-        _administer(process, f"{name}-{number}", answered.acts.append) for number in range(ADMINISTRATORS)
+        _administer(process, f"{name}-{number}", answered) for number in range(ADMINISTRATORS)
     ]
     work += [_chat(process, f"{name}-u{number}", key, answered.chats) for number in range(USERS)]
     await asyncio.gather(*work)
 
 
-async def _administer(process: Process, prefix: str, say: Callable[[Ack], None]) -> None:
+async def _administer(process: Process, prefix: str, answered: Answered) -> None:
     for number in itertools.count():
         name = f"{prefix}-{number}"
-        created = await _act(process, "POST", "/admin/keys", f"{name}.create", {"name": name})
+        created = await _act(process, answered, "POST", "/admin/keys", f"{name}.create", {"name": name})
         if created is None:
             return
-        say(Ack("key.create", name, f"{name}.create", json.loads(created.body)["key"]))
+        answered.acts.append(Ack("key.create", name, f"{name}.create", json.loads(created.body)["key"]))
         path = f"/admin/keys/{quote(name)}"
-        rotated = await _act(process, "POST", f"{path}/rotate", f"{name}.rotate", {})
+        rotated = await _act(process, answered, "POST", f"{path}/rotate", f"{name}.rotate", {})
         if rotated is None:
             return
-        say(Ack("key.rotate", name, f"{name}.rotate", json.loads(rotated.body)["key"]))
+        answered.acts.append(Ack("key.rotate", name, f"{name}.rotate", json.loads(rotated.body)["key"]))
         if number % 2:
-            if await _act(process, "DELETE", path, f"{name}.revoke") is None:
+            if await _act(process, answered, "DELETE", path, f"{name}.revoke") is None:
                 return
-            say(Ack("key.revoke", name, f"{name}.revoke"))
+            answered.acts.append(Ack("key.revoke", name, f"{name}.revoke"))
 
 
-async def _act(process: Process, method: str, path: str, request_id: str, body: object = None) -> Reply | None:
+async def _act(
+    process: Process, answered: Answered, method: str, path: str, request_id: str, body: object = None
+) -> Reply | None:
     """Return the answer to an act that succeeded, None when the gateway is gone."""
     data = b"" if body is None else json.dumps(body).encode()
     headers = {**bearer(ADMIN_KEY), "content-type": "application/json", "x-request-id": request_id}
+    began = time.monotonic()
     reply = await _answer(process, method, path, data, headers)
     if reply is not None:
+        answered.slowest_s = max(answered.slowest_s, time.monotonic() - began)
         assert reply.status in {200, 201, 204}, reply.body
     return reply
 

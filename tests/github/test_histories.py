@@ -15,8 +15,7 @@ from tests.github.scene import scene
 if TYPE_CHECKING:
     from pathlib import Path
 
-HISTORIES = 200 if os.environ.get("LUNARBIT_TEST_FULL") == "1" else 20
-STEPS = 40
+HISTORIES, STEPS = (200, 40) if os.environ.get("LUNARBIT_TEST_FULL") == "1" else (20, 25)
 PER_PAGE = 3
 
 

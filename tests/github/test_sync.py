@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-import pytest
-
-from gateway.releases.github_store import OutOfTurn
 from gateway.releases.model import BuildState
 from tests.github.scene import LINUX, MAC, SETTLE_S, WINDOWS, scene, sums
 
@@ -129,7 +125,6 @@ async def test_a_release_that_is_missing_from_a_list_is_asked_for(tmp_path: Path
         at.github.publish("v2.0.0", LINUX)
         hidden = at.github.releases.pop(release.id)
         page = at.github._list
-        found = at.github._one
 
         def once(request: object) -> object:
             answer = page(request)  # type: ignore[arg-type]
@@ -137,7 +132,6 @@ async def test_a_release_that_is_missing_from_a_list_is_asked_for(tmp_path: Path
             return answer
 
         at.github._list = once  # type: ignore[method-assign, assignment]
-        assert found is not None
         await at.next_poll()
         assert STABLE in await at.served()
 
@@ -205,59 +199,6 @@ async def test_what_is_skipped_says_why(tmp_path: Path) -> None:
         }
 
 
-async def test_what_people_published_is_left_alone(tmp_path: Path) -> None:
-    """The gateway cannot know which of both they mean."""
-    async with scene(tmp_path) as at:
-        await at.add_project()
-        service, who = at.service()
-        await service.publish("app", "stable", {"id": "1.0.0", "name": "By hand"}, who)
-        at.github.publish("v1.0.0", LINUX)
-        await at.settle()
-        version = (await at.versions())[STABLE]
-        assert (version.name, version.builds) == ("By hand", ())
-        assert "was not taken over" in (await at.seen())["v1.0.0"].reason
-
-
-async def test_what_people_changed_is_left_alone(tmp_path: Path) -> None:
-    """Notes that were corrected, and a version that was withdrawn here because it is broken."""
-    async with scene(tmp_path) as at:
-        await at.add_project()
-        release = at.github.publish("v1.0.0", LINUX, body="Old notes")
-        await at.settle()
-        service, who = at.service()
-        release.body = "Better notes"
-        await at.next_poll()
-        at.clock.advance(SETTLE_S)
-        await at.round()
-        assert (await at.versions())[STABLE].release_notes == "Better notes"
-        await service.change_version("app", *STABLE, {"release_notes": "By hand"}, who)
-        await service.yank("app", *STABLE, {"reason": "broken"}, who)
-        release.body = "Newer notes"
-        at.github.upload(release, WINDOWS)
-        await at.next_poll()
-        at.clock.advance(SETTLE_S)
-        await at.round()
-        version = (await at.versions())[STABLE]
-        assert (version.release_notes, version.yank_reason) == ("By hand", "broken")
-        assert [build.id for build in version.builds] == ["linux-x64", "windows-x64"]
-
-
-async def test_a_withdrawal_that_people_took_back_stays_taken_back(tmp_path: Path) -> None:
-    """They have the files elsewhere."""
-    async with scene(tmp_path) as at:
-        await at.add_project()
-        release = at.github.publish("v1.0.0", LINUX)
-        await at.settle()
-        del at.github.releases[release.id]
-        await at.next_poll()
-        assert await at.served() == {}
-        service, who = at.service()
-        await service.restore("app", *STABLE, who)
-        for _ in range(3):
-            await at.next_poll()
-        assert list(await at.served()) == [STABLE]
-
-
 async def test_checksums_come_from_files_when_github_knows_none(tmp_path: Path) -> None:
     """Releases of before 2025 have no digests; the token does not go to where the files are."""
     async with scene(tmp_path) as at:
@@ -282,12 +223,7 @@ async def test_a_checksum_file_that_cannot_be_read_is_waited_for(tmp_path: Path)
         await at.add_project()
         release = at.github.publish("v1.0.0")
         at.github.upload(release, LINUX, digest=False)
-        listed = at.github.upload(release, "SHA256SUMS", b"")
-        listed.content = b"x"
-        at.github.url_of = lambda release, asset: f"{at.github.url}/x/releases/download/{asset.name}"  # type: ignore[method-assign]
-        listed.name = "SHA256SUMS"
-        hidden, listed.state = listed.state, "uploaded"
-        assert hidden == "uploaded"
+        at.github.upload(release, "SHA256SUMS", b"x")
         file = at.github._file
         at.github._file = lambda request: at.github._not_found()  # type: ignore[method-assign]
         await at.settle()
@@ -297,111 +233,3 @@ async def test_a_checksum_file_that_cannot_be_read_is_waited_for(tmp_path: Path)
         at.clock.advance(61)
         await at.round()
         assert list(await at.served()) == [STABLE]
-
-
-async def test_a_look_that_was_overtaken_writes_nothing(tmp_path: Path) -> None:
-    """A process that hung for minutes comes back with what GitHub said before."""
-    async with scene(tmp_path) as at:
-        await at.add_project()
-        begun = await at.store.begin("app")
-        assert begun is not None
-        await at.store.begin("app")
-        with pytest.raises(OutOfTurn):
-            await at.store.finish(begun[1])
-
-
-async def test_a_changed_configuration_judges_everything_anew(tmp_path: Path) -> None:
-    """GitHub itself says that nothing has changed."""
-    async with scene(tmp_path) as at:
-        await at.add_project()
-        at.github.publish("v1.0.0", LINUX, "app-portable.zip")
-        at.github.publish("build-1.1.0", LINUX)
-        await at.settle()
-        await at.next_poll()
-        override = json.dumps({"pattern": "portable", "platform": "windows", "architecture": "x64"})
-        await at.change_source(overrides=(override,))
-        await at.round()
-        assert list((await at.served())[STABLE]) == ["linux-x64", "windows-x64"]
-        await at.change_source(tag_pattern="build-{version}")
-        await at.round()
-        assert list(await at.served()) == [("stable", "1.1.0")]
-
-
-async def test_a_look_at_what_has_not_changed_costs_nothing(tmp_path: Path) -> None:
-    """Every page answers 304; with downloads in between, every page has to be read once."""
-    async with scene(tmp_path, per_page=2) as at:
-        await at.add_project()
-        for number in range(5):
-            at.github.publish(f"v1.0.{number}", LINUX)
-        await at.settle()
-        await at.next_poll()
-        asked = len(at.github.requests)
-        (report,) = await at.next_poll()
-        assert [one.status for one in at.github.requests[asked:]] == [304, 304, 304]
-        assert report.requests == 3
-        at.github.noisy = True
-        asked = len(at.github.requests)
-        await at.next_poll()
-        assert [one.status for one in at.github.requests[asked:]] == [200, 200, 200]
-        assert await at.round() == []
-
-
-async def test_a_hint_is_not_followed_again_and_again_while_github_fails(tmp_path: Path) -> None:
-    """Each try would be a request a second."""
-    async with scene(tmp_path) as at:
-        await at.add_project()
-        at.github.faults = ["500"]
-        await at.round()
-        await at.store.take_delivery("d", None, "octo-org/app", None, at.clock())
-        at.github.faults = ["500"] * 10
-        await at.round()
-        assert len(at.github.requests) == 2
-        for _ in range(5):
-            at.clock.advance(1)
-            await at.round()
-        assert len(at.github.requests) == 2
-
-
-async def test_a_fault_of_our_own_does_not_stop_other_projects(tmp_path: Path) -> None:
-    """What a release of one project brings up must not take the others away."""
-    async with scene(tmp_path) as at:
-        await at.add_project("broken", overrides=("no JSON",))
-        await at.add_project()
-        at.github.publish("v1.0.0", LINUX)
-        first, second = await at.round()
-        assert (first.project_id, second.project_id) == ("app", "broken")
-        assert second.problem == "a release could not be dealt with; the log says why"
-        at.clock.advance(SETTLE_S)
-        await at.round()
-        assert list(await at.served()) == [STABLE]
-
-
-async def test_two_processes_do_not_look_at_once(tmp_path: Path) -> None:
-    """The lease is with one of them; the other does not even ask."""
-    async with scene(tmp_path) as at:
-        await at.add_project()
-        assert await at.leases.acquire("github-sync", "somebody-else", 60)
-        assert await at.round() == []
-        assert at.github.requests == []
-        await at.leases.release("github-sync", "somebody-else")
-        assert len(await at.round()) == 1
-
-
-async def test_a_limit_holds_for_every_project_and_after_a_restart(tmp_path: Path) -> None:
-    """The token is the same, and so is the address."""
-    async with scene(tmp_path) as at:
-        await at.add_project()
-        await at.add_project("second", repository="octo-org/app")
-        at.github.faults = ["spent"]
-        await at.round()
-        assert len(at.github.requests) == 1
-        await at.restart()
-        at.clock.advance(100)
-        await at.round()
-        await at.store.take_delivery("d", 4711, "octo-org/app", None, at.clock())
-        await at.round()
-        assert len(at.github.requests) == 1
-        at.clock.advance(301)
-        await at.round()
-        assert at.github.violations == []
-        assert len(at.watcher.looks) == 3

@@ -58,13 +58,40 @@ async def test_the_first_and_later_answers_have_the_same_headers(tmp_path: Path)
     "own", [{"client_id": "a"}, {"stagingId": "a"}, {"headers": {"x-user-staging-id": "a"}}], ids=str
 )
 async def test_nothing_is_kept_for_a_client_with_an_id_of_its_own(tmp_path: Path, own: dict[str, Any]) -> None:
-    """Nobody else will ever ask the same, and in a staged rollout nobody else may be told the same."""
+    """In a staged rollout others who ask the same may be told something else; without one they share an answer."""
     async with running(tmp_path) as (app, client):
         await import_example(client)
         headers = own.get("headers", {})
-        params = ASKED | {name: value for name, value in own.items() if name != "headers"}
-        response = await client.get(f"{STABLE}/update", params=params, headers=headers)
+        params = {name: value for name, value in own.items() if name != "headers"}
+        plain = await client.get(f"{STABLE}/update", params=ASKED)
+        for order in (ASKED | params, params | ASKED):
+            shared = await client.get(f"{STABLE}/update", params=order, headers=headers)
+            assert (shared.content, shared.headers["etag"]) == (plain.content, plain.headers["etag"])
+        assert 0 < len(ready_answers(app.state.catalogue.now)) <= 2
+        await made(client, VERSIONS, {"id": "99.0.0", "rollout_percent": 50, "builds": [build("99.0.0")]})
+        response = await client.get(f"{STABLE}/update", params=ASKED | params, headers=headers)
         assert response.status_code == 200
+        assert not ready_answers(app.state.catalogue.now)
+
+
+@pytest.mark.parametrize("wrong", ["client_id=", "client_id=a&client_id=b", "stagingId=%00"])
+async def test_a_wrong_id_is_refused_whatever_is_kept(tmp_path: Path, wrong: str) -> None:
+    """What is answered does not depend on who asked before."""
+    async with running(tmp_path) as (_, client):
+        await import_example(client)
+        asked = "&".join(f"{name}={value}" for name, value in ASKED.items())
+        for _ in range(2):
+            assert (await client.get(f"{STABLE}/update?{asked}")).status_code == 200
+            assert (await client.get(f"{STABLE}/update?{asked}&{wrong}")).status_code == 400
+
+
+async def test_a_book_is_not_kept(tmp_path: Path) -> None:
+    """Thousands of long release notes would fill the memory."""
+    async with running(tmp_path) as (app, client):
+        await import_example(client)
+        await made(client, VERSIONS, {"id": "99.0.0", "release_notes": "x" * 9_000, "builds": [build("99.0.0")]})
+        response = await client.get(f"{STABLE}/update", params=ASKED)
+        assert len(response.content) > 9_000
         assert not ready_answers(app.state.catalogue.now)
 
 

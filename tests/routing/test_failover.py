@@ -27,6 +27,7 @@ class Row(NamedTuple):
 # (calls at a, calls at b), then what the breakers of a's target and of provider a counted as (good, bad).
 TABLE = [
     Row(errors.RequestRefused("400"), (1, 0), (1, 0), (1, 0), errors.RequestRefused),
+    Row(errors.NotExpressible("seed"), (1, 1), (0, 0), (0, 0), errors.NotExpressible),
     Row(errors.ContentFiltered("policy"), (1, 0), (1, 0), (1, 0), errors.ContentFiltered),
     Row(errors.ContextLengthExceeded("long"), (1, 0), (1, 0), (1, 0), errors.ContextLengthExceeded),
     Row(errors.CallerError("other"), (1, 0), (1, 0), (1, 0), errors.CallerError),

@@ -58,7 +58,7 @@ async def get(query: str, *accept: str, reader: Reader | None = None) -> Respons
 
     parts = {"usage": reader or Reader(), "prices": Prices("USD", {}), "accounts": SimpleNamespace(written=written)}
     state = SimpleNamespace(**parts)
-    app = SimpleNamespace(state=SimpleNamespace(gateway=state))
+    app = SimpleNamespace(state=state)
     headers = [(b"accept", value.encode()) for value in accept]
     scope: dict[str, Any] = {"type": "http", "method": "GET", "query_string": query.encode(), "headers": headers}
     return await report(Request({**scope, "app": app}))
