@@ -1,4 +1,4 @@
-"""Reading the checksum files of a release, within the rules against forged requests, and never with the token."""
+"""Reading checksums and signatures beside builds, within the rules against forged requests, never with the token."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from gateway.releases.checksums import MAX_CHARS, InvalidChecksums, parse_checksums
+from gateway.releases.feeds.tauri import minisign_text
 from gateway.releases.outcome import Problem
 from gateway.releases.outgoing import reading
 
@@ -19,7 +20,7 @@ _TIMEOUT_S: Final = 60.0
 
 
 class FilesUnreadable(Exception):
-    """A checksum file could not be downloaded this time; the text may be shown."""
+    """A file could not be downloaded this time; the text may be shown."""
 
 
 async def read_sums(outgoing: Outgoing, files: Iterable[tuple[GithubAsset, str | None]]) -> dict[str, str]:
@@ -41,6 +42,23 @@ async def read_sums(outgoing: Outgoing, files: Iterable[tuple[GithubAsset, str |
     return {name: digest for name, digest in found.items() if name not in disputed}
 
 
+async def read_signatures(outgoing: Outgoing, files: Iterable[tuple[GithubAsset, str]]) -> dict[str, str]:
+    """Return the minisign signatures, by the names of the files that they are of; other kinds are passed over.
+
+    Raises `FilesUnreadable`.
+    """
+    found: dict[str, str] = {}
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            for asset, of in files:
+                text = await _text(outgoing, asset)
+                if minisign_text(text) is not None:
+                    found[of] = text.strip()
+    except TimeoutError as exc:
+        raise FilesUnreadable("its signatures could not be read in time") from exc
+    return found
+
+
 def _parsed(text: str, of: str | None) -> dict[str, str]:
     try:
         return parse_checksums(text, name=of)
@@ -49,7 +67,7 @@ def _parsed(text: str, of: str | None) -> dict[str, str]:
 
 
 async def _text(outgoing: Outgoing, asset: GithubAsset) -> str:
-    """Return a file's text, empty for one that is larger than any list of checksums."""
+    """Return a file's text, empty for one that is larger than any that we read."""
     if asset.size > MAX_CHARS:
         return ""
     body = bytearray()

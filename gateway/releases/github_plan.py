@@ -39,6 +39,9 @@ _LISTED: Final = 10
 _ON_DEMAND: Final = ("stable", "beta", "dev")
 _ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/[!-~]*", re.ASCII)
 _MAX_URL_CHARS: Final = 1_000
+# Some 300 bytes of text, as Tauri writes it in base64.
+MAX_SIGNATURE_BYTES: Final = 4_096
+_MINISIGN_ENDINGS: Final = (".sig", ".minisig")
 _SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})", re.IGNORECASE | re.ASCII)
 
 
@@ -49,6 +52,7 @@ class WantedBuild(NamedTuple):
     target: Target
     asset: GithubAsset
     sha256: str
+    signature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class Assessment:
     """What a release is. `state` is published for one that can be, if it is settled; a draft has None.
 
     `reason` says why not, or what of it was left out. `sums` are its files with checksums that have to be read, because
-    GitHub knows none of some build; a name that it is of goes with each, None for a list.
+    GitHub knows none of some build; a name that it is of goes with each, None for a list. `signatures` are files that
+    may hold minisign's, each with the name of its build.
     """
 
     state: ReleaseState | None
@@ -65,6 +70,7 @@ class Assessment:
     version_id: str | None = None
     builds: tuple[WantedBuild, ...] = ()
     sums: tuple[tuple[GithubAsset, str | None], ...] = ()
+    signatures: tuple[tuple[GithubAsset, str], ...] = ()
 
 
 def configuration(project: Project) -> str:
@@ -109,8 +115,8 @@ def _with_builds(
         WantedBuild(f"{target[0]}-{target[1]}", target, usable[asset.name], _declared(usable[asset.name]))
         for target, asset in sorted(found.builds.items())
     )
-    sums = _sums(found, usable, builds)
-    return Assessment(ReleaseState.PUBLISHED, reason, channel_id, version_id, builds, sums)
+    sums, signatures = _sums(found, usable, builds), _signatures(found, usable, builds)
+    return Assessment(ReleaseState.PUBLISHED, reason, channel_id, version_id, builds, sums, signatures)
 
 
 def _sums(
@@ -125,13 +131,28 @@ def _sums(
     return tuple((usable[asset.name], asset.of) for asset in known_kinds[:_LISTED]) if unknown else ()
 
 
-def with_sums(assessment: Assessment, digests: Mapping[str, str]) -> Assessment:
-    """Return an assessment with what the checksum files say of the builds of which GitHub knows no digest."""
+def _signatures(
+    found: AssetMap, usable: Mapping[str, GithubAsset], builds: Sequence[WantedBuild]
+) -> tuple[tuple[GithubAsset, str], ...]:
+    """Return the files beside the builds that may be what Tauri asks for; others of that ending are too long."""
+    beside = [(file, build.asset.name) for build in builds for file in found.beside(build.asset.name, Kind.SIGNATURE)]
+    return tuple(
+        (usable[file.name], of)
+        for file, of in beside
+        if file.name.lower().endswith(_MINISIGN_ENDINGS) and usable[file.name].size <= MAX_SIGNATURE_BYTES
+    )
+
+
+def with_files(assessment: Assessment, digests: Mapping[str, str], signatures: Mapping[str, str]) -> Assessment:
+    """Return an assessment with what the files beside its builds say of them, by the names of the builds' files."""
     builds = tuple(
-        build if build.sha256 else build._replace(sha256=digest_of(digests, build.asset.name) or "")
+        build._replace(
+            sha256=build.sha256 or digest_of(digests, build.asset.name) or "",
+            signature=signatures.get(build.asset.name),
+        )
         for build in assessment.builds
     )
-    return replace(assessment, builds=builds, sums=())
+    return replace(assessment, builds=builds, sums=(), signatures=())
 
 
 def changed_at(release: GithubRelease, mark: str, seen: Seen | None, github_now_ms: int, now_ms: int) -> int:
@@ -243,7 +264,12 @@ def _build(wanted: WantedBuild, before: Build | None, now_ms: int) -> Build:
     """Return a build; one that is the same file as before keeps what its verification has found."""
     asset = wanted.asset
     if before is not None:
-        return replace(before, download_url=asset.browser_download_url, sha256=wanted.sha256 or before.sha256)
+        return replace(
+            before,
+            download_url=asset.browser_download_url,
+            sha256=wanted.sha256 or before.sha256,
+            signature=wanted.signature or before.signature,
+        )
     platform, architecture = wanted.target
     return Build(
         id=wanted.id,
@@ -253,6 +279,7 @@ def _build(wanted: WantedBuild, before: Build | None, now_ms: int) -> Build:
         file_size=asset.size,
         download_url=asset.browser_download_url,
         sha256=wanted.sha256,
+        signature=wanted.signature,
         created_at=now_ms,
         state=BuildState.PENDING,
     )

@@ -18,8 +18,8 @@ from gateway.errors import StorageUnavailable
 from gateway.observability.logs import exception_fields, get_logger
 from gateway.releases.github_api import MAX_PAGES, GithubError, GithubLimited, GithubNotFound, place_of
 from gateway.releases.github_apply import Act, Verdict
-from gateway.releases.github_files import FilesUnreadable, read_sums
-from gateway.releases.github_plan import assess, changed_at, configuration, with_sums
+from gateway.releases.github_files import FilesUnreadable, read_signatures, read_sums
+from gateway.releases.github_plan import assess, changed_at, configuration, with_files
 from gateway.releases.github_release import fingerprint
 from gateway.releases.github_store import OutOfTurn, ReleaseState, Seen
 
@@ -282,9 +282,11 @@ class GithubSync:
         if now < settled_at and (assessment.state is ReleaseState.PUBLISHED or is_there):
             reason = assessment.reason if assessment.state is ReleaseState.WAITING else "changed a moment ago"
             verdict, due_at = Verdict(ReleaseState.WAITING, reason), settled_at
-        elif assessment.sums:
+        elif assessment.sums or assessment.signatures:
             try:
-                assessment = with_sums(assessment, await read_sums(self._outgoing, assessment.sums))
+                digests = await read_sums(self._outgoing, assessment.sums)
+                signatures = await read_signatures(self._outgoing, assessment.signatures)
+                assessment = with_files(assessment, digests, signatures)
             except FilesUnreadable as exc:
                 verdict, due_at = Verdict(ReleaseState.WAITING, str(exc)), now + FILES_AGAIN_MS
         after = Seen(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 SIZE: Final = len(GOOD)
 FLIPPED: Final = GOOD[:1000] + bytes([GOOD[1000] ^ 1]) + GOOD[1001:]
 ARM: Final = binaries.elf(binaries.ELF_ARM64) + GOOD[100:]

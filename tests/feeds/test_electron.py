@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tests.feeds.conftest import RunElectron
     from tests.feeds.shop import Shop
 
+pytestmark = pytest.mark.slow
+
 WINDOWS = {"updater": "NsisUpdater", "platform": "win32"}
 MACOS = {"updater": "MacUpdater", "platform": "darwin"}
 # What means something to YAML, and what is more than two bytes long.

@@ -15,6 +15,8 @@ from tests.github.scene import scene
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 HISTORIES, STEPS = (200, 40) if os.environ.get("LUNARBIT_TEST_FULL") == "1" else (20, 25)
 PER_PAGE = 3
 

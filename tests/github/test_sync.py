@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.releases.model import BuildState
@@ -214,6 +216,34 @@ async def test_checksums_come_from_files_when_github_knows_none(tmp_path: Path) 
         assert builds["linux-x64"].sha256 == known[LINUX]
         assert builds["windows-x64"].sha256 == known[WINDOWS]
         assert builds["macos-arm64"].sha256 == ""
+        assert at.github.violations == []
+
+
+async def test_signatures_for_tauri_come_from_the_files_beside(tmp_path: Path) -> None:
+    """As minisign writes them and as Tauri does; a signature of PGP has the same ending and is passed over."""
+    text = b"untrusted comment: signature from tauri secret key\nRUQ=\ntrusted comment: x\nRUQ=\n"
+    async with scene(tmp_path) as at:
+        await at.add_project()
+        release = at.github.publish("v1.0.0")
+        for name in (LINUX, WINDOWS, MAC):
+            at.github.upload(release, name)
+        at.github.upload(release, f"{LINUX}.sig", base64.b64encode(text))
+        at.github.upload(release, f"{WINDOWS}.minisig", text)
+        at.github.upload(release, f"{MAC}.sig", b"\x89\x01\x33\x04\x00 binary")
+        at.github.upload(release, f"{MAC}.minisig", text * 100)
+        await at.settle()
+        builds = (await at.served())[STABLE]
+        assert builds["linux-x64"].signature == base64.b64encode(text).decode()
+        assert builds["windows-x64"].signature == text.decode().strip()
+        assert builds["macos-arm64"].signature is None
+        at.github.remove(release, next(asset for asset in release.assets if asset.name == f"{LINUX}.sig"))
+        later = text.replace(b"RUQ=", b"RUU=")
+        at.github.upload(release, f"{LINUX}.sig", later)
+        before = builds["linux-x64"]
+        await at.next_poll()
+        await at.settle()
+        after = (await at.served())[STABLE]["linux-x64"]
+        assert after == replace(before, signature=later.decode().strip())
         assert at.github.violations == []
 
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from gateway.releases.examiner import Written
     from gateway.storage.database import Database
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["database", "database_url", "log", "postgres", "postgres_url"]
 
 

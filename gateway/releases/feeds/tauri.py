@@ -22,14 +22,19 @@ def signature_of(build: Build) -> str | None:
 
     Tauri's own tool writes .sig files in base64 already, and minisign's are text: both are taken.
     """
-    text = (build.signature or "").strip()
-    if text.startswith(_MINISIGN):
-        return base64.b64encode(f"{text}\n".encode()).decode()
-    try:
-        read = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return text if read.startswith(_MINISIGN.encode()) else None
+    text = minisign_text(build.signature or "")
+    return None if text is None else base64.b64encode(text.encode()).decode()
+
+
+def minisign_text(signature: str) -> str | None:
+    """Return the text of a minisign signature, which may have come in base64; None if it is none."""
+    text = signature.strip()
+    if not text.startswith(_MINISIGN):
+        try:
+            text = base64.b64decode(text, validate=True).decode().strip()
+        except (binascii.Error, ValueError):
+            return None
+    return f"{text}\n" if text.startswith(_MINISIGN) else None
 
 
 def update(decision: Decision, offered: Offer, signature: str, address: str) -> dict[str, Any]:
