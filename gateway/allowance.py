@@ -21,6 +21,7 @@ import msgspec
 from gateway.errors import BudgetExceeded, InvalidRequest, RateLimitExceeded, StorageUnavailable, TokenLimitExceeded
 from gateway.limits.counters import Quota
 from gateway.tokens import estimated_tokens, estimated_usage
+from providers.operations import EMBEDDINGS, TextRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -96,7 +97,7 @@ class Allowances:
         if principal is None:
             return None
         limits = principal.limits
-        if limits.max_tokens_per_request is not None:
+        if limits.max_tokens_per_request is not None and request.operation != EMBEDDINGS:
             _cap(request, limits.max_tokens_per_request)
         if limits.tokens_per_day is None and limits.max_parallel is None and limits.budget is None:
             return None
@@ -175,7 +176,9 @@ class Allowances:
         if quota is None:
             return
         allowance.prompt_tokens = estimated_usage(request, 0).prompt_tokens
-        wanted = allowance.prompt_tokens + (_asked_tokens(request) or ASSUMED_ANSWER_TOKENS)
+        wanted = max(1, allowance.prompt_tokens)
+        if request.operation != EMBEDDINGS:
+            wanted += _asked_tokens(request) or ASSUMED_ANSWER_TOKENS
         allowance.granted = await self._counters.take(quota, wanted)
         if allowance.granted == 0:
             self._on_refused("tokens")
@@ -243,8 +246,9 @@ def _cap(request: CompletionRequest, most: int) -> None:
     request.is_capped = True
     choices = _choices(request)
     # Some providers take "5" and 5.0 for five choices.
-    if choices > most or type(request.get("n", 1)) not in (int, type(None)):
-        raise _over("n", most)
+    for field in ("n", "best_of") if isinstance(request, TextRequest) else ("n",):
+        if choices > most or type(request.get(field, 1)) not in (int, type(None)):
+            raise _over(field, most)
     named = [field for field in _TOKEN_FIELDS if request.get(field) is not None and field not in request.defaulted]
     for field in named:
         asked = request.get(field)
@@ -261,6 +265,8 @@ def _over(field: str, most: int) -> InvalidRequest:
 
 
 def _choices(request: CompletionRequest) -> int:
+    if isinstance(request, TextRequest):
+        return request.choices
     asked = request.get("n")
     return asked if isinstance(asked, int) and asked > 0 else 1
 

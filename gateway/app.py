@@ -11,6 +11,7 @@ from gateway.auth.principal import Permission
 from gateway.client_address import ClientAddress
 from gateway.endpoints import (
     ai,
+    anthropic,
     audit,
     catalog,
     feeds,
@@ -32,6 +33,7 @@ from gateway.middleware.context import RequestContextMiddleware
 from gateway.middleware.cors import CORS
 from gateway.middleware.guard import GuardedRoute, Row, UnknownPath
 from gateway.middleware.paths import Paths
+from gateway.openapi import endpoint as openapi_document
 from gateway.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -55,8 +57,13 @@ FEEDS = "/updates/{project}/{channel}"
 # Every route: method, path, endpoint, and what it takes to pass. All of them answer at the root and under /api/v2.
 ROUTES: tuple[Row, ...] = (
     Row("POST", "/v1/chat/completions", openai.chat_completions, USE_AI, "ai", "max_ai_body_bytes"),
+    Row("POST", "/v1/messages", anthropic.messages, USE_AI, "ai", "max_ai_body_bytes"),
+    Row("POST", "/v1/messages/count_tokens", anthropic.count_tokens, USE_AI, "plain", "max_ai_body_bytes"),
     Row("POST", "/ai/chat", ai.chat, USE_AI, "ai", "max_ai_body_bytes"),
+    Row("POST", "/v1/completions", openai.completions, USE_AI, "ai", "max_ai_body_bytes"),
+    Row("POST", "/v1/embeddings", openai.embeddings, USE_AI, "ai", "max_ai_body_bytes"),
     Row("GET", "/v1/models", openai.models, USE_AI),
+    Row("GET", "/v1/models/{model:path}", openai.model, USE_AI),
     Row("GET", "/ai/status", ai.status, "public"),
     Row("POST", "/admin/keys", keys.create, CREATE_KEYS),
     Row("GET", "/admin/keys", keys.page, (CREATE_KEYS, REVOKE_KEYS)),
@@ -126,6 +133,8 @@ ROUTES: tuple[Row, ...] = (
     Row("GET", "/health/live", health.live, "public", "free"),
     Row("GET", "/health/ready", health.ready, "public", "free"),
     Row("GET", "/metrics", health.metrics, "metrics", "free"),
+    Row("GET", "/openapi.json", openapi_document.as_json, "public", "free"),
+    Row("GET", "/openapi.yaml", openapi_document.as_yaml, "public", "free"),
     Row("GET", "/", health.index, "public"),
 )
 
@@ -136,6 +145,8 @@ class Gateway:
     def __init__(self, settings: Settings, **overrides: Any) -> None:
         self._wiring = wiring = Wiring(settings, **overrides)
         self.state = wiring.state
+        # What the description of the interface is made of.
+        self.rows = ROUTES
         # Starlette's own application would do the same with three layers more around every request.
         self._lifespan = Router(lifespan=_lifespan(self))
         inner: ASGIApp = ErrorAnswers(_routes(ROUTES))

@@ -40,6 +40,7 @@ def _vendors_own(error: upstream.CallerError) -> errors.GatewayError:
     else:
         told = kind(error.message, param=error.param, details=dict(error.details))
     told.vendor_code, told.vendor_type = error.vendor_code, error.vendor_type
+    told.vendor_body, told.vendor_headers = error.body, error.headers
     return told
 
 
@@ -53,6 +54,13 @@ def _unknown_model(error: routing.ModelNotFound) -> errors.GatewayError:
     return errors.UnknownModel(error.message, param="model", details={"available_models": error.available})
 
 
+def _overloaded(_: upstream.Overloaded) -> errors.GatewayError:
+    told = errors.ProviderFailed(_FAILED)
+    # Anthropic's clients wait and try again when they read this, and only then.
+    told.anthropic_type = "overloaded_error"
+    return told
+
+
 # The first row whose type fits is taken.
 _TABLE: dict[type[Exception], Callable[..., errors.GatewayError]] = {
     upstream.CallerError: _vendors_own,
@@ -64,8 +72,12 @@ _TABLE: dict[type[Exception], Callable[..., errors.GatewayError]] = {
     upstream.FirstTokenTimedOut: lambda _: errors.ProviderTimedOut(_TIMED_OUT),
     upstream.TotalTimedOut: lambda _: errors.ProviderTimedOut(_TIMED_OUT),
     upstream.Unreachable: lambda _: errors.NoProviderAvailable("No provider can be reached now", retry_after_s=5),
+    upstream.Overloaded: _overloaded,
     upstream.ProviderError: lambda _: errors.ProviderFailed(_FAILED),
     routing.ModelNotFound: _unknown_model,
+    routing.OperationNotServed: lambda e: errors.InvalidRequest(
+        f"model: {e.message}", errors=[("model", f"must have a provider that answers {e.operation}")], param="model"
+    ),
     routing.AllRateLimited: lambda e: errors.ProviderRateLimited(e.message, retry_after_s=e.retry_after_s),
     routing.AllTargetsBusy: lambda e: errors.Overloaded(e.message, retry_after_s=e.retry_after_s),
     routing.RoutingError: lambda e: errors.NoProviderAvailable(e.message, retry_after_s=e.retry_after_s),

@@ -11,7 +11,8 @@ from gateway.json_body import ClientGone, check_media_type, read_body
 from gateway.state import state_of
 from gateway.streaming import ClientStream, Codec, StreamFacts, run_whole
 from gateway.tokens import answer_chars, usage_of
-from routing.errors import ModelNotFound
+from providers.base import CHAT
+from routing.errors import ModelNotFound, OperationNotServed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -41,7 +42,7 @@ async def answer_whole(request: Request, model: str | None, completion: Completi
     Raises `GatewayError`s, and `ClientGone` when nobody waits any more.
     """
     state, context = state_of(request), context_of(request.scope)
-    plan = _prepare(request, state, model, completion)
+    plan = prepare(request, state, model, completion)
     allowance = await state.allowances.begin(context.principal, completion)
     call = state.router.whole_call(plan, completion, caller=_caller(context))
     target, usage = None, NO_USAGE
@@ -68,7 +69,7 @@ async def begin_stream(
     Raises `GatewayError`s for a failure before anything was sent, and `ClientGone`.
     """
     state, context = state_of(request), context_of(request.scope)
-    plan = _prepare(request, state, model, completion)
+    plan = prepare(request, state, model, completion)
     allowance = await state.allowances.begin(context.principal, completion)
     call = state.router.open_stream(plan, completion, caller=_caller(context))
     stream = ClientStream(
@@ -90,14 +91,15 @@ async def begin_stream(
     return stream
 
 
-def _prepare(request: Request, state: GatewayState, model: str | None, completion: CompletionRequest) -> Plan:
-    """Return who may answer. Raises `ShuttingDown` and `UnknownModel`."""
+def prepare(request: Request, state: GatewayState, model: str | None, completion: CompletionRequest) -> Plan:
+    """Return who may answer. Raises `ShuttingDown`, `UnknownModel` and `InvalidRequest`."""
     state.drain.check()
     _address(completion, request)
     principal = context_of(request.scope).principal
     try:
-        return state.router.plan(model, principal.allowed_models if principal is not None else None)
-    except ModelNotFound as exc:
+        plan = state.router.plan(model, principal.allowed_models if principal is not None else None)
+        return plan if completion.operation == CHAT else plan.for_operation(completion.operation)
+    except (ModelNotFound, OperationNotServed) as exc:
         raise client_error(exc) from exc
 
 

@@ -34,6 +34,19 @@ _ANTHROPIC_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+
+
+class _RefusalText(msgspec.Struct):
+    type: str
+    message: str
+
+
+class _Refusal(msgspec.Struct):
+    type: str
+    error: _RefusalText
+
+
+_decode_refusal = msgspec.json.Decoder(_Refusal).decode
 # A client's SDK would retry these although the gateway has already tried everything.
 _NO_RETRY = (ProviderFailed, ProviderTimedOut, BudgetExceeded)
 
@@ -58,9 +71,7 @@ def error_object(error: GatewayError, surface: Surface, request_id: str, docs_ur
             }
         }
     if surface == "anthropic":
-        by_class = "api_error" if error.status >= 500 else "invalid_request_error"
-        kind = error.vendor_type or _ANTHROPIC_TYPES.get(error.status, by_class)
-        body = {"type": kind, "message": error.message}
+        body = {"type": _anthropic_type(error), "message": error.message}
         return {"type": "error", "error": body, "request_id": request_id}
     return {
         "error": {
@@ -74,6 +85,20 @@ def error_object(error: GatewayError, surface: Surface, request_id: str, docs_ur
     }
 
 
+def _anthropic_type(error: GatewayError) -> str:
+    known = {error.vendor_type, error.anthropic_type} & {*_ANTHROPIC_TYPES.values()}
+    by_class = "api_error" if error.status >= 500 else "invalid_request_error"
+    return str(known.pop()) if known else _ANTHROPIC_TYPES.get(error.status, by_class)
+
+
+def _is_anthropic_error(body: bytes) -> bool:
+    """Whether a provider's refusal is one of Anthropic's dialect, so that its own clients read it as it came."""
+    try:
+        return _decode_refusal(body).type == "error"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def error_response(error: GatewayError, context: RequestContext) -> Response:
     """Return the whole answer for `error` on the surface that the request came in by."""
     context.error_code = error.code
@@ -84,6 +109,10 @@ def error_response(error: GatewayError, context: RequestContext) -> Response:
         if isinstance(error, _NO_RETRY):
             headers["x-should-retry"] = "false"
     body = msgspec.json.encode(error_object(error, surface, context.request_id, context.docs_url))
+    if surface == "anthropic":
+        headers["request-id"] = context.request_id
+        if _is_anthropic_error(error.vendor_body):
+            headers, body = {**error.vendor_headers, **headers}, error.vendor_body
     kind = ClosingResponse if headers.get("connection") == "close" else Response
     return kind(body, error.status, headers, "application/json")
 

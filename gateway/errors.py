@@ -26,7 +26,8 @@ class GatewayError(Exception):
     """An error with a code and a status. `message` is for people, `details` for programs; both go to the client.
 
     `param` names the request field at fault. `vendor_code` and `vendor_type` replace the class's own on the
-    OpenAI-compatible surface when a provider named them.
+    compatible surfaces when a provider named them; `anthropic_type` does on Anthropic's alone. `vendor_body` and
+    `vendor_headers` are the provider's whole refusal, for a client that speaks its dialect.
     """
 
     code: ClassVar[str] = "INTERNAL_ERROR"
@@ -49,6 +50,9 @@ class GatewayError(Exception):
         self.param = param
         self.vendor_code: str | None = None
         self.vendor_type: str | None = None
+        self.anthropic_type: str | None = None
+        self.vendor_body = b""
+        self.vendor_headers: dict[str, str] = {}
 
     @property
     def lc_code(self) -> str:

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Writer = Callable[[bytes], Awaitable[None]]
-PING = b": ping\n\n"
 _GAPS_KEPT = 64
 _TICK_TOLERANCE_S = 0.01
 # The gateway drains its streams itself (`gateway/drain.py`); sse-starlette would cut them at the first signal.
@@ -87,7 +86,9 @@ class StreamFacts:
 
 
 class Codec(Protocol):
-    """Writes a streamed answer in one dialect; every method returns whole SSE events."""
+    """Writes a streamed answer in one dialect; every method returns whole SSE events; `ping` is one or a comment."""
+
+    ping: bytes
 
     def start(self, facts: StreamFacts) -> bytes:
         """Return what goes out before the first event."""
@@ -193,7 +194,7 @@ class ClientStream:
         """Return what to write for a batch, or the comment that is due; empty when there is nothing to write."""
         if batch is None:
             due, self._ping_due = self._ping_due, False
-            return PING if due else b""
+            return self._codec.ping if due else b""
         if self._allowance is not None:
             self._allowance.note(self.call.content_chars, self.call.mailbox.interrupt)
         frame = self._codec.events(batch, self.facts)

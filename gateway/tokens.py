@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 # English text has about four characters a token; the few tokens around each message are those of the chat format.
 _CHARS_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
-# What a model reads besides the messages, as JSON.
-_ALSO_READ = ("tools", "functions", "response_format")
 
 
 def estimated_tokens(chars: int) -> int:
@@ -25,11 +23,15 @@ def estimated_tokens(chars: int) -> int:
 
 def estimated_usage(request: CompletionRequest, answer_chars: int) -> Usage:
     """Return a usage, marked as estimated, for a request and the characters that its answer has so far."""
-    prompt = sum(
-        estimated_tokens(_text_chars(message.get("content"))) + _TOKENS_PER_MESSAGE for message in request.messages
-    )
-    prompt += sum(estimated_tokens(len(request.fields[name])) for name in _ALSO_READ if name in request.fields)
+    said, also_read = request.read_chars()
+    prompt = sum(estimated_tokens(chars) + _TOKENS_PER_MESSAGE for chars in said)
+    prompt += sum(map(estimated_tokens, also_read))
     return Usage(prompt_tokens=prompt, completion_tokens=estimated_tokens(answer_chars), estimated=True)
+
+
+def prompt_tokens(request: CompletionRequest) -> int:
+    """Return about how many tokens the prompt of `request` has."""
+    return estimated_usage(request, 0).prompt_tokens
 
 
 def answer_chars(answer: CompletionResponse) -> int:
@@ -50,11 +52,3 @@ def usage_of(reported: Usage | None, request: CompletionRequest, chars: int) -> 
         return reported
     answered = max(reported.completion_tokens, estimated_tokens(chars))
     return msgspec.structs.replace(reported, completion_tokens=answered)
-
-
-def _text_chars(content: Any) -> int:
-    if isinstance(content, list):
-        return sum(
-            len(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
-    return len(content) if isinstance(content, str) else 0

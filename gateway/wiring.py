@@ -26,6 +26,7 @@ from gateway.releases.service import CatalogService
 from gateway.releases.snapshot import CatalogueReader, Downloads
 from gateway.state import GatewayState
 from gateway.stores import Stores, now_ms
+from gateway.tokens import prompt_tokens
 from gateway.usage.recorder import UsageRecorder
 from providers import registry
 from providers.config import ModelOptions, ProviderConfig, Timeouts
@@ -105,6 +106,7 @@ class Wiring:
             default_route=settings.routing.default_route,
             observer=self.metrics,
             clock=clock,
+            prompt_tokens=prompt_tokens,
         )
         for config in configs:
             register(router, config, self.transport, auto=config.name not in settings.providers)
@@ -277,6 +279,8 @@ def provider_config(name: str, entry: ProviderSettings) -> ProviderConfig:
         kind=entry.kind,
         base_url=entry.base_url,
         api_key=entry.api_key.get_secret_value(),
+        token_file=str(entry.token_file or ""),
+        token_command=tuple(entry.token_command),
         models=None if entry.models is None else tuple(entry.models),
         priority=entry.priority,
         max_in_flight=entry.max_in_flight,

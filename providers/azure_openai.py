@@ -2,18 +2,31 @@
 
 Two styles of address (Microsoft Learn, "Azure OpenAI REST API reference"): the v1 one, `{endpoint}/openai/v1`, where
 the request's `model` is the deployment; and the dated one,
-`{endpoint}/openai/deployments/{deployment}/...?api-version=...`, which is taken when `api_version` is configured.
+`{endpoint}/openai/deployments/{deployment}/...?api-version=...`, which is taken when `api_version` is a date. The
+credential is a key, or a token of Microsoft Entra in `Authorization` (`providers/bearer.py`).
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from providers.openai import OpenAIProvider
 
+if TYPE_CHECKING:
+    from providers.config import ProviderConfig
+    from providers.transport import Transport
+
 
 class AzureOpenAIProvider(OpenAIProvider):
     """An Azure OpenAI resource: `base_url` is its endpoint, with or without the path behind it."""
+
+    def __init__(self, config: ProviderConfig, transport: Transport) -> None:
+        super().__init__(config, transport)
+        self._resource = self.base_url.removesuffix("/v1").removesuffix("/openai")
+        # The v1 address takes names in place of dates, such as "preview".
+        self._is_dated = config.api_version[:1].isdigit()
+        self._version = f"?api-version={quote(config.api_version)}" if config.api_version else ""
 
     def default_base_url(self) -> str:
         """Raise ValueError: every Azure resource has an address of its own."""
@@ -26,10 +39,7 @@ class AzureOpenAIProvider(OpenAIProvider):
 
     def chat_url(self, model: str) -> str:
         """Return the deployment's address in the style that is configured."""
-        if self.config.api_version:
-            path = f"deployments/{quote(model, safe='')}/chat/completions"
-            return f"{self._resource()}/openai/{path}?api-version={quote(self.config.api_version)}"
-        return f"{self._v1()}/chat/completions"
+        return self.operation_url("chat/completions", model)
 
     async def get_models(self) -> list[str]:
         """List the configured deployments, since the resource lists base models and not what was deployed."""
@@ -37,12 +47,10 @@ class AzureOpenAIProvider(OpenAIProvider):
 
     def models_url(self) -> str:
         """Return the address that shows whether the resource answers and the key is good."""
-        if self.config.api_version:
-            return f"{self._resource()}/openai/models?api-version={quote(self.config.api_version)}"
-        return f"{self._v1()}/models"
+        return f"{self._resource}/openai/{'' if self._is_dated else 'v1/'}models{self._version}"
 
-    def _resource(self) -> str:
-        return self.base_url.removesuffix("/v1").removesuffix("/openai")
-
-    def _v1(self) -> str:
-        return f"{self._resource()}/openai/v1"
+    def operation_url(self, operation: str, model: str) -> str:
+        """Return the deployment's address of an operation in the style that is configured."""
+        if self._is_dated:
+            return f"{self._resource}/openai/deployments/{quote(model, safe='')}/{operation}{self._version}"
+        return f"{self._resource}/openai/v1/{operation}{self._version}"

@@ -18,14 +18,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+CHAT: Final = "chat"
 _NO_HEADERS: Mapping[str, str] = {}
+# What a model reads besides the messages.
+_ALSO_READ = ("tools", "functions", "response_format")
 _encode = msgspec.json.encode
 
 
@@ -69,6 +72,8 @@ class CompletionRequest:
     """
 
     __slots__ = ("_messages", "defaulted", "fields", "headers", "is_capped", "model", "request_id", "stream")
+    # What is asked for: "chat", or another operation that `AIProvider.operations` has to name.
+    operation: ClassVar[str] = CHAT
 
     def __init__(
         self,
@@ -110,9 +115,18 @@ class CompletionRequest:
         raw = self.fields.get(name)
         return default if raw is None else msgspec.json.decode(raw)
 
+    def read_chars(self) -> tuple[list[int], list[int]]:
+        """Return how many characters each message has, and each further field that the model reads, as JSON."""
+        said = [text_chars(message.get("content")) for message in self.messages]
+        return said, [len(self.fields[name]) for name in _ALSO_READ if name in self.fields]
+
+    def json_bytes(self) -> int:
+        """Return how many bytes of JSON the request is: four for each of its tokens at least, or nearly so."""
+        return sum(map(len, self.fields.values()))
+
     def for_model(self, model: str) -> CompletionRequest:
         """Return the same request for another model."""
-        return CompletionRequest(
+        return type(self)(
             model,
             self.fields,
             stream=self.stream,
@@ -123,6 +137,15 @@ class CompletionRequest:
         )
 
 
+def text_chars(content: Any) -> int:
+    """Return how many characters of text a message's content has, a string or a list of parts."""
+    if isinstance(content, list):
+        return sum(
+            len(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    return len(content) if isinstance(content, str) else 0
+
+
 class StreamEvent(msgspec.Struct, kw_only=True, gc=False):
     """What one event of a streamed answer says.
 
@@ -130,7 +153,8 @@ class StreamEvent(msgspec.Struct, kw_only=True, gc=False):
     bytes on; any other adapter leaves it None and fills the fields. `finish_reason` is `stop`, `length`, `tool_calls`
     or `content_filter`. `usage` may come on any event; the last one counts. `headers` (rate limits, request id of the
     vendor) may come on an event of their own before the first content. `thinking_blocks` are whole blocks of signed
-    reasoning, each with its `index`, which a client has to send back as they are.
+    reasoning, each with its `index`, which a client has to send back as they are. `native` is the whole event as it
+    came, when provider and client speak the same dialect and it is not OpenAI's.
     """
 
     content: str = ""
@@ -144,6 +168,7 @@ class StreamEvent(msgspec.Struct, kw_only=True, gc=False):
     other_content: bool = False
     model: str = ""
     raw: bytes | None = None
+    native: bytes | None = None
     headers: Mapping[str, str] | None = None
 
     @property
@@ -172,7 +197,10 @@ def events_of(item: StreamItem) -> list[StreamEvent]:
 
 
 class CompletionResponse(msgspec.Struct, kw_only=True):
-    """A whole answer. `raw` is the provider's own JSON body when it spoke the OpenAI dialect, else None."""
+    """A whole answer. `raw` is the provider's own JSON body when it spoke the OpenAI dialect, else None.
+
+    `native` is that body in the provider's own dialect when this is another one.
+    """
 
     content: str = ""
     model: str = ""
@@ -183,6 +211,7 @@ class CompletionResponse(msgspec.Struct, kw_only=True):
     thinking_blocks: list[dict[str, Any]] | None = None
     usage: Usage | None = None
     raw: bytes | None = None
+    native: bytes | None = None
     headers: Mapping[str, str] = {}
 
 
@@ -192,13 +221,20 @@ class AIProvider(ABC):
     Every method may raise a type of `providers.errors`; any other exception counts as a failure of the provider. A
     method can be cancelled at any await (client gone, deadline): close what you opened in `finally` and let
     `CancelledError` pass.
+
+    `operations` is what it can be asked for; only of these does it get requests. Beside chats there are "embeddings"
+    and "completions" (`providers/operations.py`), which come to the same two methods and are told apart by
+    `CompletionRequest.operation`. Their answers are the OpenAI dialect's own JSON in `raw`.
     """
+
+    operations: ClassVar[frozenset[str]] = frozenset({CHAT})
 
     @abstractmethod
     def stream_completion(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:
         """Answer `request` piece by piece: an async generator of `str` (a content delta) or `StreamEvent`.
 
-        An adapter that reads several events at once may yield them as one list; they then go out in one write.
+        An adapter that reads several events at once may yield them as one list; they then go out in one write. An
+        empty list says that the provider is at work (loading, reading the prompt), so that its time starts anew.
 
         A generator that simply ends has given a whole answer with finish reason `stop`. One that finds its upstream cut
         off raises `providers.errors.StreamBroken`.
@@ -231,8 +267,19 @@ class AIProvider(ABC):
         """List the ids of the models that can be asked for; asked in the background about once a minute."""
         return []
 
+    async def count_tokens(self, request: CompletionRequest) -> int | None:  # noqa: ARG002 - few APIs count.
+        """Return how many tokens the prompt of `request` has for its model; None where the provider does not count."""
+        return None
+
     def context_length(self, model: str) -> int | None:  # noqa: ARG002 - known to adapters that can look it up.
         """Return how many tokens `model` can take now, or None when that is not known."""
+        return None
+
+    def is_loaded(self, model: str) -> bool | None:  # noqa: ARG002 - few providers load models on demand.
+        """Say whether `model` is in memory, from what is known already; None where that is no question.
+
+        Asking for a model that is not may unload one that is answering, so such a request waits or goes elsewhere.
+        """
         return None
 
     async def aclose(self) -> None:  # noqa: B027 - most providers hold nothing.

@@ -37,6 +37,7 @@ class ModelOptions:
 class ProviderConfig:
     """One provider as the operator configured it.
 
+    `token_file` or `token_command` gives bearer tokens that run out, in place of `api_key` (`providers/bearer.py`).
     `models` is a closed list when given (clients are offered exactly these) and None when models are discovered.
     `options` is a free table for adapters that live in other packages.
     """
@@ -45,6 +46,8 @@ class ProviderConfig:
     kind: str
     base_url: str = ""
     api_key: str = field(default="", repr=False)
+    token_file: str = ""
+    token_command: tuple[str, ...] = field(default=(), repr=False)
     models: tuple[str, ...] | None = None
     priority: int = 100
     max_in_flight: int = 200

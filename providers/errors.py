@@ -33,7 +33,8 @@ class ProviderError(Exception):
 
     `message` may reach the log but never a client, except for `CallerError`, whose text is the vendor's own answer
     about the client's request. `status` is the upstream's HTTP status if there was one, `retry_after_s` what it asked
-    for, `vendor_code`, `vendor_type` and `param` the fields of its error object.
+    for, `vendor_code`, `vendor_type` and `param` the fields of its error object. `body` and `headers` are those of its
+    answer, if there was one: at most the first 64 KiB, and what clients of the same dialect may see.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class ProviderError(Exception):
         self.vendor_type = vendor_type
         self.param = param
         self.details = details or {}
+        self.body = b""
+        self.headers: dict[str, str] = {}
 
 
 class CallerError(ProviderError):

@@ -7,13 +7,15 @@ dialect writes a request (`body_fields`) and reads an answer (`read_answer`, `re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
 
 from providers import errors, vendor_errors, wire
-from providers.base import AIProvider, CompletionRequest, CompletionResponse, StreamEvent
+from providers.base import CHAT, AIProvider, CompletionRequest, CompletionResponse, StreamEvent
+from providers.bearer import BearerToken, CommandSource, FileSource
 from providers.sse import EventTooLarge, ServerSentEvent, SSEReader
 from providers.transport import (
     MAX_ANSWER_BYTES,
@@ -28,7 +30,7 @@ from providers.transport import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from providers.config import ProviderConfig
 
@@ -53,6 +55,7 @@ class HTTPProvider(AIProvider):
         self.base_url = (config.base_url or self.default_base_url()).rstrip("/")
         self._headers = self.auth_headers() | {name.lower(): value for name, value in config.headers.items()}
         self._endpoints: dict[str, Endpoint] = {}
+        self._bearer = _bearer_token(config)
 
     @abstractmethod
     def default_base_url(self) -> str:
@@ -78,6 +81,14 @@ class HTTPProvider(AIProvider):
     def read_answer(self, body: bytes) -> CompletionResponse:
         """Read a whole answer. Raises types of `providers.errors`, also for an error inside a 200."""
 
+    def operation_url(self, operation: str, model: str) -> str:
+        """Return the address of another of the provider's `operations`."""
+        raise NotImplementedError
+
+    def read_other(self, request: CompletionRequest, body: bytes) -> CompletionResponse:
+        """Read the whole answer to a request that is no chat; raises as `read_answer` does."""
+        raise NotImplementedError
+
     @abstractmethod
     def read_stream(self, request: CompletionRequest) -> StreamedAnswer:
         """Return the reader of one streamed answer."""
@@ -87,6 +98,10 @@ class HTTPProvider(AIProvider):
         self, fields: dict[str, Any], request: CompletionRequest, refusal: errors.RequestRefused
     ) -> bool:
         """Take out or rename the field that a refusal names if only the gateway had put it in; say whether it did."""
+
+    def request_headers(self, request: CompletionRequest) -> Mapping[str, str]:
+        """Return the headers of a request besides those of every one."""
+        return request.headers
 
     async def chat_completion(self, request: CompletionRequest) -> CompletionResponse:
         """Ask for a whole answer; raises types of `providers.errors`."""
@@ -98,7 +113,7 @@ class HTTPProvider(AIProvider):
             raise errors.ServerFailed(exc.message) from exc
         finally:
             await close(response)
-        answer = self.read_answer(body)
+        answer = self.read_answer(body) if request.operation == CHAT else self.read_other(request, body)
         answer.headers = _downstream_headers(response.headers)
         return answer
 
@@ -112,6 +127,9 @@ class HTTPProvider(AIProvider):
                 async for data in body_of(response):
                     batch = answer.events(data)
                     if batch:
+                        yield batch
+                    elif answer.at_work:
+                        answer.at_work = False
                         yield batch
                     if answer.done:
                         break
@@ -139,7 +157,16 @@ class HTTPProvider(AIProvider):
 
     async def get_page(self, url: str) -> httpx.Response:
         """Fetch a small document with our credential; raises types of `providers.errors`, but for no status."""
-        return await self.transport.get(url, self._headers, timeout_s=HEALTH_TIMEOUT_S)
+        if self._bearer is None:
+            return await self.transport.get(url, self._headers, timeout_s=HEALTH_TIMEOUT_S)
+        token = await self._bearer.get()
+        response = await self.transport.get(url, _with_token(self._headers, token), timeout_s=HEALTH_TIMEOUT_S)
+        if response.status_code != httpx.codes.UNAUTHORIZED:
+            return response
+        newer = await self._bearer.renew(token)
+        if newer == token:
+            return response
+        return await self.transport.get(url, _with_token(self._headers, newer), timeout_s=HEALTH_TIMEOUT_S)
 
     async def get_models_page(self, url: str) -> bytes:
         """Fetch a page of the list of models; raises types of `providers.errors` for every other status than 200."""
@@ -151,26 +178,45 @@ class HTTPProvider(AIProvider):
     async def _open(self, request: CompletionRequest, *, stream: bool) -> httpx.Response:
         """Post the request and return the open response of a 200; everything else becomes a typed error."""
         fields = self.body_fields(request, stream=stream)
+        post = self._post if self._bearer is None else partial(self._post_with_token, self._bearer)
         while True:
             try:
-                return await self._post(request, fields, stream=stream)
+                return await post(request, fields, stream=stream)
             except errors.RequestRefused as exc:
                 # A field that only the gateway put in is taken out again, each one at most once.
                 if not self.drop_refused_default(fields, request, exc):
                     raise
 
-    async def _post(self, request: CompletionRequest, fields: dict[str, Any], *, stream: bool) -> httpx.Response:
-        endpoint = self._endpoint(request.model)
+    async def _post_with_token(
+        self, bearer: BearerToken, request: CompletionRequest, fields: dict[str, Any], *, stream: bool
+    ) -> httpx.Response:
+        """Post with the token of now; one that is refused is renewed, and asked with once more."""
+        token = await bearer.get()
+        try:
+            return await self._post(request, fields, stream=stream, token=token)
+        except errors.CredentialRefused as exc:
+            newer = await bearer.renew(token) if exc.status == httpx.codes.UNAUTHORIZED else token
+            if newer == token:
+                raise
+        return await self._post(request, fields, stream=stream, token=newer)
+
+    async def _post(
+        self, request: CompletionRequest, fields: dict[str, Any], *, stream: bool, token: str = ""
+    ) -> httpx.Response:
+        endpoint = self._endpoint(request)
         content = msgspec.json.encode(fields)
         connect_s = self.config.timeouts.connect_s
+        headers = self.request_headers(request)
+        if token:
+            headers = _with_token(headers, token)
         try:
             response = await self.transport.send(
-                "POST", endpoint, connect_s=connect_s, headers=request.headers, content=content
+                "POST", endpoint, connect_s=connect_s, headers=headers, content=content
             )
         except errors.ConnectionDropped:
             # An idle connection may be closed under us at any time; that says nothing about the server's health.
             response = await self.transport.send(
-                "POST", endpoint, connect_s=connect_s, headers=request.headers, content=content, fresh=True
+                "POST", endpoint, connect_s=connect_s, headers=headers, content=content, fresh=True
             )
         try:
             await _check_answer(response, stream=stream)
@@ -179,8 +225,9 @@ class HTTPProvider(AIProvider):
             raise
         return response
 
-    def _endpoint(self, model: str) -> Endpoint:
-        url = self.chat_url(model)
+    def _endpoint(self, request: CompletionRequest) -> Endpoint:
+        operation, model = request.operation, request.model
+        url = self.chat_url(model) if operation == CHAT else self.operation_url(operation, model)
         endpoint = self._endpoints.get(url)
         if endpoint is None:
             if len(self._endpoints) >= MAX_ENDPOINTS:
@@ -190,12 +237,31 @@ class HTTPProvider(AIProvider):
             self._endpoints[url] = endpoint
         return endpoint
 
+    async def aclose(self) -> None:
+        """Stop what reads the token; the connections are the transport's."""
+        if self._bearer is not None:
+            await self._bearer.aclose()
+
+
+def _bearer_token(config: ProviderConfig) -> BearerToken | None:
+    if config.token_file:
+        return BearerToken(FileSource(config.token_file))
+    return BearerToken(CommandSource(config.token_command)) if config.token_command else None
+
+
+def _with_token(headers: Mapping[str, str], token: str) -> dict[str, str]:
+    return {**headers, "authorization": f"Bearer {token}"}
+
 
 async def _check_answer(response: httpx.Response, *, stream: bool) -> None:
     """Raise the typed error of a refusal, and refuse what cannot be the answer that was asked for."""
     if not response.is_success:
         body = await read_start(response)
-        raise vendor_errors.from_response(response.status_code, response.headers, body)
+        refused = vendor_errors.from_response(response.status_code, response.headers, body)
+        refused.body, refused.headers = body, _downstream_headers(response.headers)
+        if "x-should-retry" in response.headers:
+            refused.headers["x-should-retry"] = response.headers["x-should-retry"]
+        raise refused
     if response.headers.get("content-encoding", "identity") != "identity":
         msg = "the answer is compressed although identity was asked for"
         raise errors.UnreadableAnswer(msg, status=response.status_code)
@@ -225,13 +291,15 @@ def _downstream_headers(headers: httpx.Headers) -> dict[str, str]:
 class StreamedAnswer(ABC):
     """Reads the events of one streamed answer and knows when it is whole.
 
-    `done` is set once nothing more is to be read. `content_seen` is whether any event was content.
+    `done` is set once nothing more is to be read. `content_seen` is whether any event was content. `at_work` is whether
+    there was a sign of work on an answer that has not begun.
     """
 
     def __init__(self) -> None:
         self._reader = SSEReader()
         self._failure: errors.ProviderError | None = None
         self.content_seen = False
+        self.at_work = False
         self.done = False
 
     @property
@@ -286,8 +354,8 @@ class StreamedAnswer(ABC):
     def _read(self, arrived: list[ServerSentEvent], batch: list[StreamEvent]) -> None:
         for one in arrived:
             event = self.read_event(one)
-            if self.done and event is None:
-                return
             if event is not None:
                 self.content_seen = self.content_seen or event.commits
                 batch.append(event)
+            if self.done:
+                return

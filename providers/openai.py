@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from providers import errors, vendor_errors, wire
+from providers.base import CHAT
 from providers.http import HTTPProvider, StreamedAnswer
+from providers.operations import COMPLETIONS, EMBEDDINGS, TextRequest, read_embeddings
 
 if TYPE_CHECKING:
     from providers.base import CompletionRequest, CompletionResponse, StreamEvent
@@ -39,6 +41,8 @@ _TRUE = msgspec.Raw(b"true")
 class OpenAIProvider(HTTPProvider):
     """An OpenAI-compatible server at `config.base_url`, reached through `transport`."""
 
+    operations = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+
     def default_base_url(self) -> str:
         """Return the address that is used when none is configured."""
         return DEFAULT_BASE_URL
@@ -56,6 +60,10 @@ class OpenAIProvider(HTTPProvider):
         """Return the address that chats with `model` are posted to."""
         return f"{self.base_url}/chat/completions"
 
+    def operation_url(self, operation: str, model: str) -> str:  # noqa: ARG002 - as above.
+        """Return the address of embeddings or completions."""
+        return f"{self.base_url}/{operation}"
+
     def models_url(self) -> str:
         """Return the address of the list of models, which also shows whether the server answers."""
         return f"{self.base_url}/models"
@@ -72,7 +80,7 @@ class OpenAIProvider(HTTPProvider):
         options = self.config.options_for(request.model)
         fields = dict(request.fields)
         fields["model"] = msgspec.Raw(msgspec.json.encode(request.model))
-        if options.max_tokens_field != "max_tokens" and "max_tokens" in fields:
+        if options.max_tokens_field != "max_tokens" and "max_tokens" in fields and request.operation == CHAT:
             fields[options.max_tokens_field] = fields.pop("max_tokens")
         if stream:
             fields["stream"] = _TRUE
@@ -90,9 +98,15 @@ class OpenAIProvider(HTTPProvider):
             raise vendor_errors.from_event(msgspec.json.decode(error))
         return answer
 
+    def read_other(self, request: CompletionRequest, body: bytes) -> CompletionResponse:
+        """Read embeddings, or a text completion."""
+        if request.operation == EMBEDDINGS:
+            return read_embeddings(body, as_base64=request.get("encoding_format") == "base64")
+        return self.read_answer(body)
+
     def read_stream(self, request: CompletionRequest) -> StreamedAnswer:
         """Return a reader that waits for the finish reason of every choice."""
-        return _StreamedAnswer(choices=request.get("n", 1))
+        return StreamedChat(choices=finish_reasons(request))
 
     def drop_refused_default(
         self, fields: dict[str, Any], request: CompletionRequest, refusal: errors.RequestRefused
@@ -110,6 +124,11 @@ class OpenAIProvider(HTTPProvider):
         return False
 
 
+def finish_reasons(request: CompletionRequest) -> object:
+    """Return how many finish reasons a whole streamed answer has, as far as the request tells."""
+    return request.finish_reasons if isinstance(request, TextRequest) else request.get("n", 1)
+
+
 def _cannot_chat(model: str) -> bool:
     """Guess from its name whether a model does something else than chat; the list itself does not say."""
     return any(word in model.lower() for word in _OTHER_USES)
@@ -124,7 +143,7 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode({**msgspec.json.decode(options), "include_usage": True}))
 
 
-class _StreamedAnswer(StreamedAnswer):
+class StreamedChat(StreamedAnswer):
     """Reads chunks until `[DONE]`, or until every choice has its finish reason and the body ends."""
 
     def __init__(self, choices: object) -> None:

@@ -40,6 +40,7 @@ _BY_CODE_IN_STREAM: Mapping[str, int] = {
     "context_length_exceeded": 400,
     "content_filter": 400,
     "model_not_found": 404,
+    "deploymentnotfound": 404,
     "invalid_api_key": 401,
     "authentication_error": 401,
     "billing_error": 402,
@@ -156,9 +157,13 @@ def _type_for(status: int, reasons: set[str]) -> type[errors.ProviderError]:
         return errors.ContextLengthExceeded
     if reasons & _FILTER_CODES and status < 500:
         return errors.ContentFiltered
-    by_status = _BY_STATUS.get(status)
-    if by_status is not None:
-        return by_status
+    if status == 403 and "model_not_found" in reasons:
+        # The credential is good, and this model is not for it (OpenAI's projects).
+        return errors.ModelNotServed
+    return _BY_STATUS.get(status) or _by_class(status)
+
+
+def _by_class(status: int) -> type[errors.ProviderError]:
     if status >= 500:
         return errors.ServerFailed
     # A redirect or any other 3xx is no answer of this dialect: nothing was said about the request itself.

@@ -1,4 +1,4 @@
-"""The OpenAI chat-completions dialect on the wire: what the gateway reads of a chunk, a whole answer and an error.
+"""The OpenAI dialect of completions on the wire: what the gateway reads of a chunk, a whole answer and an error.
 
 Only the fields that decide something are typed; everything else passes through as bytes. Vendors differ from the
 documentation in small ways that are accepted here: `content: null`, `choices: []` on annotation frames (Azure), usage
@@ -34,6 +34,7 @@ class _Delta(msgspec.Struct, gc=False):
 class _ChunkChoice(msgspec.Struct, gc=False):
     index: int = 0
     delta: _Delta | None = None
+    text: str | None = None
     finish_reason: str | None = None
 
 
@@ -53,6 +54,7 @@ class _Message(msgspec.Struct, gc=False):
 
 class _Choice(msgspec.Struct, gc=False):
     message: _Message | None = None
+    text: str | None = None
     finish_reason: str | None = None
 
 
@@ -104,7 +106,7 @@ def chunk_event(chunk: Chunk, data: bytes) -> StreamEvent:
     delta = first.delta or _NO_DELTA
     event = StreamEvent(
         raw=data,
-        content=delta.content or "",
+        content=delta.content or first.text or "",
         finish_reason=first.finish_reason,
         usage=usage,
         model=chunk.model or "",
@@ -122,7 +124,9 @@ def chunk_event(chunk: Chunk, data: bytes) -> StreamEvent:
 def _has_other_content(choice: _ChunkChoice) -> bool:
     """Say whether a choice carries content that the fields of an event do not show."""
     delta = choice.delta or _NO_DELTA
-    beside_the_first = choice.index > 0 and bool(delta.content or delta.tool_calls or choice.finish_reason)
+    beside_the_first = choice.index > 0 and bool(
+        delta.content or choice.text or delta.tool_calls or choice.finish_reason
+    )
     return beside_the_first or is_set(delta.audio) or is_set(delta.function_call) or is_set(delta.reasoning)
 
 
@@ -172,7 +176,7 @@ def parse_answer(body: bytes) -> tuple[CompletionResponse, msgspec.Raw]:
     if answer.choices:
         first = answer.choices[0]
         message = first.message or _Message()
-        response.content = _text_of(message.content)
+        response.content = _text_of(message.content) or first.text or ""
         response.tool_calls = message.tool_calls
         response.finish_reason = first.finish_reason
     return response, _NULL

@@ -2,6 +2,7 @@
 
 RoutingError
 ├── ModelNotFound          no provider serves the model; `available` lists what could be asked for
+├── OperationNotServed     the model's providers cannot be asked for this (embeddings, text completions)
 ├── NoTargetAvailable      targets exist, but breakers or health keep requests away
 ├── AllTargetsBusy         every target has as many requests in flight as it may have
 └── AllRateLimited         every provider said 429
@@ -30,6 +31,14 @@ class ModelNotFound(RoutingError):
         super().__init__(f"Model '{model[:_SHOWN_CHARS]}' not found")
         self.model = model
         self.available = available
+
+
+class OperationNotServed(RoutingError):
+    """None of the model's providers knows the operation."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(f"No provider of this model answers {operation}")
+        self.operation = operation
 
 
 class NoTargetAvailable(RoutingError):

@@ -25,6 +25,7 @@ UNSERVED_S = 60.0
 COOL_DOWN_S = (1.0, 300.0)
 DEFAULT_COOL_DOWN_S = 2.0
 OVERLOADED_PAUSE_S = 0.25
+LOOK_AGAIN_S = 0.1
 # A timer of the loop may go off a little before the clock says so.
 TIMER_SLACK_S = 0.002
 
@@ -65,6 +66,7 @@ class Failover:
         self._again: list[tuple[Target, float]] = []
         self._errors: list[Exception] = []
         self._last_target: Target | None = None
+        self._held_up_until: float | None = None
         self.attempts = 0
         self.slot: Slot | None = None
 
@@ -150,7 +152,7 @@ class Failover:
             early = [t for t in self._pool if t not in self._failed and t.may_probe_early(now)]
             if early:
                 return Slot(self._pick(early, now))
-            if not await self._wait_for_one(now):
+            if not await self._wait_for_others(now) and not await self._wait_for_one(now):
                 break
         raise self._final_error()
 
@@ -158,6 +160,18 @@ class Failover:
         """Let the strategy pick; targets whose provider failed its last health check only when no other is left."""
         up = [target for target in ready if target.provider.is_up]
         return self._strategy.pick(up or ready, now)
+
+    async def _wait_for_others(self, now: float) -> bool:
+        """Wait a moment if a target is only kept busy with other models; as long in all as its first token may take."""
+        held_up = [t for t in self._pool if t not in self._failed and t.is_held_up(now)]
+        if not held_up:
+            return False
+        if self._held_up_until is None:
+            self._held_up_until = now + max(t.provider.timeouts.first_token_s for t in held_up)
+        if now >= self._held_up_until:
+            return False
+        await asyncio.sleep(LOOK_AGAIN_S)
+        return True
 
     async def _wait_for_one(self, now: float) -> bool:
         """With nothing left to ask at once, wait for a limited or overloaded target, if that is soon enough."""
@@ -246,4 +260,8 @@ def _why_nobody(pool: list[Target], model: str) -> RoutingError:
         return AllRateLimited("Every provider of this model limits requests now", retry_after_s=min(waits))
     if all(not target.has_room for target in pool):
         return AllTargetsBusy("Every provider of this model is busy", retry_after_s=1.0)
+    if any(target.is_held_up(now) for target in pool):
+        return AllTargetsBusy(
+            "The provider is answering with another model, which this one would unload", retry_after_s=5.0
+        )
     return NoTargetAvailable("No provider of this model is available now", retry_after_s=max(1.0, min(waits)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
-from routing.errors import ModelNotFound
+from routing.errors import ModelNotFound, OperationNotServed
 from routing.strategies import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
@@ -37,12 +37,26 @@ class Plan(NamedTuple):
     targets: tuple[Target, ...]
     strategy: Strategy
 
+    def for_operation(self, operation: str) -> Plan:
+        """Return the plan for another operation than a chat: its own targets at the providers that know it.
+
+        Raises `OperationNotServed` when there is none.
+        """
+        able = [target for target in self.targets if operation in target.provider.provider.operations]
+        if not able:
+            raise OperationNotServed(operation)
+        return self._replace(targets=tuple(target.provider.target(target.model, operation) for target in able))
+
 
 class ModelEntry(NamedTuple):
-    """One id that clients may ask for, and the providers that serve it in order."""
+    """One id that clients may ask for, and the providers that serve it in order.
+
+    `context_length` is the largest that is known among them, in tokens; None when none is.
+    """
 
     id: str
     providers: tuple[str, ...]
+    context_length: int | None = None
 
 
 class Planner:
@@ -99,25 +113,43 @@ class Planner:
         if allowed is None:
             return entries
         kept = [(entry, self._within(allowed, entry.id, self._resolve(entry.id)[0])) for entry in entries]
-        return [
-            ModelEntry(entry.id, tuple(dict.fromkeys(target.provider.name for target in targets)))
-            for entry, targets in kept
-            if targets
+        return [_entry(entry.id, targets) for entry, targets in kept if targets]
+
+    def model(self, name: str, allowed: Allowed = None) -> ModelEntry:
+        """Return one id that clients may ask for, also in the form `provider/model`. Raises `ModelNotFound`.
+
+        Names that no list has, and that only a provider could judge, are not found, unless it lists none at all.
+        """
+        if len(name) > MAX_MODEL_CHARS:
+            raise ModelNotFound(name, [])
+        targets = [
+            target
+            for target in self._within(allowed, name, self._resolve(name)[0])
+            if name in self._routes or target.model in target.provider.models or not target.provider.models
         ]
+        shown = [target for target in targets if target.provider.is_up or not target.provider.auto]
+        if not shown:
+            raise ModelNotFound(name, [entry.id for entry in self.models(allowed)])
+        return _entry(name, shown)
 
     def _entries(self) -> list[ModelEntry]:
         entries = [
-            ModelEntry(name, tuple(dict.fromkeys(provider for provider, _ in route.targets)))
+            _named(name, self._known(route.targets))._replace(
+                providers=tuple(dict.fromkeys(provider for provider, _ in route.targets))
+            )
             for name, route in self._routes.items()
         ]
-        by_model: dict[str, list[str]] = {}
+        by_model: dict[str, list[tuple[ProviderState, str]]] = {}
         for state in self._ordered():
             if state.is_up or not state.auto:
                 for model in state.models:
-                    by_model.setdefault(model, []).append(state.name)
+                    by_model.setdefault(model, []).append((state, model))
         taken = set(self._routes)
-        entries += [ModelEntry(model, tuple(names)) for model, names in by_model.items() if model not in taken]
-        return entries
+        return entries + [_named(model, serving) for model, serving in by_model.items() if model not in taken]
+
+    def _known(self, targets: Sequence[tuple[str, str]]) -> list[tuple[ProviderState, str]]:
+        found = [(self._providers.get(name), model) for name, model in targets]
+        return [(state, model) for state, model in found if state is not None]
 
     def is_listed(self, model: str) -> bool:
         """Whether `model` stands in some list, so that its name is the operator's and not any client's."""
@@ -136,8 +168,7 @@ class Planner:
             return [state.target(state.models[0]) for state in self._ordered() if state.models], None
         route = self._routes.get(model)
         if route is not None:
-            known = [(self._providers.get(name), rest) for name, rest in route.targets]
-            return [state.target(rest) for state, rest in known if state is not None], route.strategy
+            return [state.target(rest) for state, rest in self._known(route.targets)], route.strategy
         name, slash, rest = model.partition("/")
         named = self._providers.get(name) if slash and rest else None
         if named is not None and rest in named.models:
@@ -162,3 +193,13 @@ class Planner:
         if len(self._strategies) > MAX_PLANS:
             self._strategies.popitem(last=False)
         return strategy
+
+
+def _entry(name: str, targets: Sequence[Target]) -> ModelEntry:
+    return _named(name, [(target.provider, target.model) for target in targets])
+
+
+def _named(name: str, serving: Sequence[tuple[ProviderState, str]]) -> ModelEntry:
+    lengths = [state.provider.context_length(model) for state, model in serving]
+    known = [length for length in lengths if length is not None]
+    return ModelEntry(name, tuple(dict.fromkeys(state.name for state, _ in serving)), max(known, default=None))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from providers.base import AIProvider, CompletionRequest
 
+BYTES_A_TOKEN = 4
+
 
 class _Deaf:
     """The observer for a router that nobody counts."""
@@ -40,7 +42,7 @@ class ModelRouter:
 
     `strategy` is the global one; `routes` may have their own. `default_route` answers requests that name no model.
     `clock` gives monotonic seconds and drives breakers, cool-downs and latencies; deadlines follow the event loop's
-    clock.
+    clock. `prompt_tokens` estimates how much of a model's context a request takes; without it nobody looks.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class ModelRouter:
         default_route: str | None = None,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        prompt_tokens: Callable[[CompletionRequest], int] | None = None,
     ) -> None:
         self.providers: dict[str, ProviderState] = {}
         self._planner = Planner(self.providers, strategy=strategy, routes=routes, default_route=default_route)
         self._observer: Observer = observer or _Deaf()
         self._clock = clock
+        self._prompt_tokens = prompt_tokens
         self._budget = RetryBudget(clock)
 
     def register_provider(self, name: str, provider: AIProvider, **settings: Any) -> ProviderState:
@@ -82,6 +86,10 @@ class ModelRouter:
         """List what clients may ask for, those that are `allowed` if that is given."""
         return self._planner.models(allowed)
 
+    def model(self, name: str, allowed: frozenset[str] | None = None) -> ModelEntry:
+        """Return one id that clients may ask for; raises `routing.errors.ModelNotFound`."""
+        return self._planner.model(name, allowed)
+
     def is_listed(self, model: str) -> bool:
         """Whether `model` is in a list of the operator's or a provider's, and so may be a metric label."""
         return self._planner.is_listed(model)
@@ -92,12 +100,12 @@ class ModelRouter:
 
     def open_stream(self, plan: Plan, request: CompletionRequest, *, caller: str) -> StreamCall:
         """Start a streamed call; `caller` names the client's key. The returned call must be closed."""
-        failover, deadline = self._failover(plan, caller)
+        failover, deadline = self._failover(plan, request, caller)
         return StreamCall(request, failover, deadline, self._observer)
 
     def whole_call(self, plan: Plan, request: CompletionRequest, *, caller: str) -> WholeCall:
         """Prepare a call for a whole answer; `caller` names the client's key."""
-        failover, deadline = self._failover(plan, caller)
+        failover, deadline = self._failover(plan, request, caller)
         return WholeCall(request, failover, deadline, self._observer, self._clock)
 
     async def complete(self, plan: Plan, request: CompletionRequest, *, caller: str) -> Answer:
@@ -109,9 +117,24 @@ class ModelRouter:
         for state in self.providers.values():
             await state.provider.aclose()
 
-    def _failover(self, plan: Plan, caller: str) -> tuple[Failover, float]:
+    def _failover(self, plan: Plan, request: CompletionRequest, caller: str) -> tuple[Failover, float]:
         self._budget.count_request()
+        if len(plan.targets) > 1 and self._prompt_tokens is not None:
+            plan = self._with_room(plan, request, self._prompt_tokens)
         longest_s = max(target.provider.timeouts.total_s for target in plan.targets)
         deadline = asyncio.get_running_loop().time() + longest_s
         failover = Failover(plan, caller=caller, deadline=deadline, budget=self._budget, observer=self._observer)
         return failover, deadline
+
+    def _with_room(
+        self, plan: Plan, request: CompletionRequest, prompt_tokens: Callable[[CompletionRequest], int]
+    ) -> Plan:
+        """Leave out targets whose context is known and too small for the prompt, unless none would be left."""
+        lengths = [target.provider.provider.context_length(target.model) for target in plan.targets]
+        known = [length for length in lengths if length is not None]
+        # Most prompts are so short that nobody has to look inside.
+        if not known or request.json_bytes() // BYTES_A_TOKEN <= min(known):
+            return plan
+        tokens = prompt_tokens(request)
+        fitting = [t for t, length in zip(plan.targets, lengths, strict=True) if length is None or length > tokens]
+        return plan._replace(targets=tuple(fitting)) if fitting else plan

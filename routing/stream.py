@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from providers import errors
-from providers.base import StreamEvent, StreamItem, events_of
+from providers.base import CHAT, StreamEvent, StreamItem, events_of
 from routing.failover import record_failure
 from routing.mailbox import Mailbox
 from routing.watchdog import Watchdog
@@ -135,6 +135,8 @@ class StreamCall:
                 async for item in stream:
                     events = events_of(item)
                     first += events
+                    if not events:
+                        dog.touch()
                     if any(event.commits for event in events):
                         ended = False
                         break
@@ -190,7 +192,8 @@ class StreamCall:
 
     def _is_whole(self) -> bool:
         """Whether the only choice has its finish reason, so that nothing but usage can follow."""
-        return self.finish_reason is not None and self._request.get("n", 1) in (None, 1)
+        asked = self._request
+        return self.finish_reason is not None and asked.get("n", 1) in (None, 1) and asked.operation == CHAT
 
     def _put(self, event: StreamEvent) -> None:
         self._note(event)
@@ -216,6 +219,8 @@ def _size(event: StreamEvent) -> int:
     """Return about how much memory an event takes, in bytes."""
     if event.raw is not None:
         return len(event.raw)
+    if event.native is not None:
+        return len(event.native)
     size = len(event.content) + len(event.reasoning) + _argument_chars(event.tool_calls or [])
     values = [value for block in event.thinking_blocks or () for value in block.values()]
     return size + sum(len(value) for value in values if isinstance(value, str))

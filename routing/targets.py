@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from providers.base import CHAT
 from providers.config import Timeouts
 from routing.breaker import Breaker, State
 
@@ -90,23 +91,32 @@ class ProviderState:
         self.healthy: bool | None = None
         self.in_flight = 0
         self.clock = clock
-        self._targets: OrderedDict[str, Target] = OrderedDict()
+        self._targets: OrderedDict[str | tuple[str, str], Target] = OrderedDict()
 
     @property
     def is_up(self) -> bool:
         """Whether the last health check did not fail; unknown counts as up, except for a provider only guessed at."""
         return self.healthy if self.healthy is not None else not self.auto
 
-    def target(self, model: str) -> Target:
-        """Return the target for `model`; state is kept for the 1,000 models used last."""
-        target = self._targets.get(model)
+    def target(self, model: str, operation: str = CHAT) -> Target:
+        """Return the target for `model`; state is kept for the 1,000 models used last.
+
+        Other operations than chats have targets of their own: their latencies are others, and a model that does not
+        embed can chat all the same.
+        """
+        key = model if operation == CHAT else (model, operation)
+        target = self._targets.get(key)
         if target is None:
-            target = self._targets[model] = Target(self, model)
+            target = self._targets[key] = Target(self, model)
             if len(self._targets) > MAX_MODELS:
                 self._targets.popitem(last=False)
         else:
-            self._targets.move_to_end(model)
+            self._targets.move_to_end(key)
         return target
+
+    def busy_models(self) -> set[str]:
+        """Return the models that have requests in flight."""
+        return {target.model for target in self._targets.values() if target.in_flight}
 
     def breaker_state(self) -> State:
         """Return the state that stands for the whole provider: its own, or that of its targets when all agree."""
@@ -178,7 +188,25 @@ class Target:
         return self.provider.in_flight < self.provider.max_in_flight
 
     def is_open_to_requests(self, now: float) -> bool:
-        """Whether a request may be sent now: both breakers pass, not cooling down, model served, room left."""
+        """Whether a request may be sent now: both breakers pass, not cooling down, model served, room left.
+
+        And no model that is answering could be unloaded for it.
+        """
+        return self._passes(now) and (self.provider.in_flight == self.in_flight or not self.would_unload())
+
+    def is_held_up(self, now: float) -> bool:
+        """Whether only answers of the provider's other models keep requests away."""
+        return self._passes(now) and self.would_unload()
+
+    def would_unload(self) -> bool:
+        """Whether a request now could have the provider unload a model that is answering, or being loaded to answer."""
+        state, is_loaded = self.provider, self.provider.provider.is_loaded
+        if state.in_flight == self.in_flight or is_loaded(self.model) is None:
+            return False
+        others = state.busy_models() - {self.model}
+        return bool(others) and any(is_loaded(model) is False for model in (self.model, *others))
+
+    def _passes(self, now: float) -> bool:
         return (
             self.provider.in_flight < self.provider.max_in_flight
             and self.cooled_until <= now
@@ -196,6 +224,7 @@ class Target:
             and self.cooled_until <= now
             and self.unserved_until <= now
             and all(breaker.may_probe(early=True) for breaker in breakers)
+            and not self.would_unload()
         )
 
     def retry_after_s(self, now: float) -> float:

@@ -38,6 +38,7 @@ _SHORT = 16
 class _Cached(NamedTuple):
     principal: Principal
     good_until: float
+    revision: int
 
 
 class KeyAuthenticator:
@@ -69,7 +70,9 @@ class KeyAuthenticator:
         # Until when each live secret is good, in Unix milliseconds.
         self._live: dict[int, float] = {}
         self._revision = 0
-        self._changed = 0
+        # The newest revisions that were heard of while look-ups are under way, by the ids of the keys.
+        self._looking = 0
+        self._heard: dict[str, int] = {}
         self._fresh_at = monotonic()
 
     async def load(self) -> frozenset[str]:
@@ -94,14 +97,18 @@ class KeyAuthenticator:
                 break
 
     def take_in(self, changed: KeyWithSecrets) -> None:
-        """Forget what was known of a key that has changed, and say so if it was revoked.
+        """Forget what was known of a key before it changed, and say so if it was revoked.
 
         Whoever changed a key in this process calls this at once, so that the next request sees it.
         """
         key = changed.key
-        self._changed += 1
-        for digest in self._digests_of.pop(key.id, ()):
-            self._cache.pop(digest, None)
+        if self._looking:
+            self._heard[key.id] = key.revision
+        for digest in list(self._digests_of.get(key.id, ())):
+            cached = self._cache.get(digest)
+            # What was looked up since the change is not looked up again, which an outage might make impossible.
+            if cached is None or cached.revision < key.revision:
+                self._forget(key.id, digest)
         for secret in changed.secrets:
             if key.revoked_at is None:
                 self._live[_short(secret.digest)] = _good_until(key, secret)
@@ -117,7 +124,7 @@ class KeyAuthenticator:
         if cached is None:
             return self._bootstrap.get(digest)
         if cached.good_until <= self._clock_ms() or self._monotonic() - self._fresh_at > STALE_S:
-            del self._cache[digest]
+            self._forget(cached.principal.id, digest)
             return None
         return cached.principal
 
@@ -133,8 +140,16 @@ class KeyAuthenticator:
         """
         if not is_well_formed(secret):
             return None
+        self._looking += 1
+        try:
+            return await self._look_up(secret)
+        finally:
+            self._looking -= 1
+            if not self._looking:
+                self._heard.clear()
+
+    async def _look_up(self, secret: str) -> Principal | None:
         digests = self._peppers.digests(secret)
-        changed = self._changed
         found = await self._find(digests)
         if found is None or not any(hmac.compare_digest(digest, found.secrets[0].digest) for digest in digests):
             return None
@@ -150,9 +165,9 @@ class KeyAuthenticator:
             self._live[_short(digests[0])] = good_until
         # A secret that was rotated away can make nothing that outlives it.
         principal = replace(key.principal(), expires_at=None if math.isinf(good_until) else int(good_until))
-        # What changed while the look-up was under way may have been this key, so the next request looks again.
-        if changed == self._changed:
-            self._remember(digests[0], principal, good_until)
+        # If this key changed while the look-up was under way, the next request looks again.
+        if self._heard.get(key.id, 0) <= key.revision:
+            self._remember(digests[0], _Cached(principal, good_until, key.revision))
         return principal
 
     async def _find(self, digests: list[str]) -> KeyWithSecrets | None:
@@ -162,13 +177,19 @@ class KeyAuthenticator:
         except TimeoutError as exc:
             raise StorageUnavailable("The database does not answer; try again later", retry_after_s=5) from exc
 
-    def _remember(self, digest: str, principal: Principal, good_until: float) -> None:
+    def _remember(self, digest: str, cached: _Cached) -> None:
         if len(self._cache) >= MAX_CACHED:
             oldest = next(iter(self._cache))
-            forgotten = self._cache.pop(oldest)
-            self._digests_of.get(forgotten.principal.id, set()).discard(oldest)
-        self._cache[digest] = _Cached(principal, good_until)
-        self._digests_of.setdefault(principal.id, set()).add(digest)
+            self._forget(self._cache[oldest].principal.id, oldest)
+        self._cache[digest] = cached
+        self._digests_of.setdefault(cached.principal.id, set()).add(digest)
+
+    def _forget(self, key_id: str, digest: str) -> None:
+        self._cache.pop(digest, None)
+        digests = self._digests_of.get(key_id, set())
+        digests.discard(digest)
+        if not digests:
+            self._digests_of.pop(key_id, None)
 
     async def _rehash(self, secret: str, stored: StoredSecret) -> None:
         """Move a secret from the pepper on its way out to the present one, which only its use makes possible."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.auth.keys import NANO, ApiKey
 from gateway.auth.principal import Budget, KeyLimits, Permission
 from gateway.errors import InvalidRequest
+from gateway.field_rules import PRINTABLE, PRINTABLE_LINES, Schema, object_schema, or_null, takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ _MAX_NUMBER = 2**53
 _MAX_AMOUNT = 10**9
 _RESERVED = frozenset({".", "..", "stats"})
 _DURATION = re.compile(r"([0-9]{1,9})([mhdwy])", re.ASCII)
+_DURATION_PATTERN = f"^{_DURATION.pattern}$"
 _UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 31_536_000_000}
 _LONGEST_MS = 10 * _UNIT_MS["y"]
 _DURATION_RULE = "must be a number and a unit (m minutes, h, d, w, y) such as 90d, at most 10y"
@@ -58,12 +60,15 @@ def changed_key(key: ApiKey, fields: Mapping[str, Any], now_ms: int, currency: s
 
 def overlap_ms(fields: Mapping[str, Any], default_ms: int) -> int:
     """Return for how long the old secret stays valid after a rotation, in milliseconds. Raises `InvalidRequest`."""
-    values = _read(fields, {"overlap": lambda value: 0 if value == "0" else _expiry(value)})
+    values = _read(fields, {"overlap": _overlap})
     values.refuse_if_wrong()
     overlap: int | None = values.given.get("overlap")
     return default_ms if overlap is None else overlap
 
 
+@takes(
+    type="string", minLength=1, maxLength=_MAX_NAME, pattern=r"^[^/\u0000-\u0020\u007f-\u00a0]+$", examples=["launcher"]
+)
 def name_of(value: Any) -> str:
     """Return a key's name: 1-64 characters, no slash, nothing unprintable, no outer spaces, not one of the reserved."""
     ok = isinstance(value, str) and 0 < len(value) <= _MAX_NAME and value == value.strip()
@@ -118,6 +123,7 @@ def _applied(key: ApiKey, given: dict[str, Any], now_ms: int, currency: str) -> 
     return replace(key, limits=KeyLimits(**{**key.limits._asdict(), **limits}), **changes)
 
 
+@takes(type=["string", "null"], maxLength=_MAX_DESCRIPTION, pattern=PRINTABLE_LINES)
 def _description(value: Any) -> str:
     if value is None:
         return ""
@@ -126,6 +132,12 @@ def _description(value: Any) -> str:
     return value
 
 
+@takes(
+    type="object",
+    properties={str(permission): {"type": "boolean"} for permission in Permission},
+    additionalProperties=False,
+    examples=[{"canUseAI": True}],
+)
 def _permissions(value: Any) -> dict[Permission, bool]:
     known = [str(permission) for permission in Permission]
     if not isinstance(value, dict):
@@ -138,6 +150,7 @@ def _permissions(value: Any) -> dict[Permission, bool]:
     return {Permission(name): flag for name, flag in value.items()}
 
 
+@takes(type=["integer", "null"], minimum=1, maximum=_MAX_NUMBER)
 def _count(value: Any) -> int | None:
     if value is None:
         return None
@@ -157,8 +170,14 @@ def _duration(value: Any) -> int:
     return length_ms
 
 
+@takes(type=["string", "null"], pattern=_DURATION_PATTERN, examples=["90d"])
 def _expiry(value: Any) -> int | None:
     return None if value is None else _duration(value)
+
+
+@takes(type=["string", "null"], pattern=f"^0$|{_DURATION_PATTERN}", examples=["24h"])
+def _overlap(value: Any) -> int | None:
+    return 0 if value == "0" else _expiry(value)
 
 
 def _texts(value: Any, most: int, longest: int) -> tuple[str, ...]:
@@ -170,7 +189,12 @@ def _texts(value: Any, most: int, longest: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
+def _text_schema(longest: int) -> Schema:
+    return {"type": "string", "minLength": 1, "maxLength": longest, "pattern": PRINTABLE}
+
+
 def _restriction(longest: int) -> Callable[[Any], tuple[str, ...] | None]:
+    @takes(**or_null({"type": "array", "minItems": 1, "maxItems": MAX_LISTED, "items": _text_schema(longest)}))
     def rule(value: Any) -> tuple[str, ...] | None:
         if value == []:
             raise _Wrong("must not be empty; null allows all")
@@ -179,10 +203,21 @@ def _restriction(longest: int) -> Callable[[Any], tuple[str, ...] | None]:
     return rule
 
 
+@takes(type=["array", "null"], maxItems=MAX_TAGS, items=_text_schema(_MAX_NAME))
 def _tags(value: Any) -> tuple[str, ...]:
     return () if value is None else _texts(value, MAX_TAGS, _MAX_NAME)
 
 
+@takes(
+    type=["object", "null"],
+    properties={
+        "amount": {"type": "number", "exclusiveMinimum": 0, "maximum": _MAX_AMOUNT},
+        "currency": {"type": "string", "examples": ["USD"]},
+        "period": {"type": "string", "enum": list(PERIODS)},
+    },
+    required=["amount", "currency", "period"],
+    additionalProperties=False,
+)
 def _budget(value: Any) -> Budget | None:
     if value is None:
         return None
@@ -227,3 +262,12 @@ _RULES: dict[str, Callable[[Any], Any]] = {
     "allowedModels": _restriction(_MAX_MODEL),
     "tags": _tags,
 }
+
+
+def body_schemas() -> dict[str, Schema]:
+    """Return the JSON Schemas of all bodies that are read here, by their names."""
+    return {
+        "NewKey": object_schema({"name": name_of} | _RULES, ("name",)),
+        "KeyChanges": object_schema(_RULES),
+        "Rotation": object_schema({"overlap": _overlap}),
+    }

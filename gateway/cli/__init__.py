@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import audit, database, keys, releases, serve
+from gateway.cli import audit, database, interface, keys, releases, serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +16,7 @@ app = typer.Typer(
 app.command()(serve.serve)
 app.command()(serve.version)
 app.command("check-config")(serve.check_config)
+app.command("openapi")(interface.openapi)
 app.add_typer(keys.commands, name="keys")
 app.add_typer(database.commands, name="db")
 app.add_typer(releases.commands, name="releases")

@@ -9,6 +9,7 @@ import msgspec
 
 from gateway.error_bodies import error_object
 from gateway.errors import InvalidRequest
+from gateway.field_rules import Schema, object_schema, or_null, takes
 from gateway.json_body import parse_object, raw_fields, refuse_duplicate_keys
 from providers.base import CompletionRequest
 
@@ -58,6 +59,20 @@ def parse_request(body: bytes) -> tuple[str | None, CompletionRequest]:
 Problems = list[tuple[str, str]]
 
 
+@takes(
+    type="array",
+    minItems=1,
+    items={
+        "type": "object",
+        "properties": {
+            "role": {"type": "string", "enum": list(_ROLES)},
+            "content": {"type": "string", "minLength": 1},
+        },
+        "required": list(_MESSAGE_FIELDS),
+        "additionalProperties": False,
+    },
+    examples=[[{"role": "user", "content": "Hello!"}]],
+)
 def _check_messages(name: str, value: Any) -> Problems:
     if not isinstance(value, list) or not value:
         return [(name, "must be a list with at least one message")]
@@ -80,29 +95,40 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+@takes(**or_null({"type": "number", "minimum": 0, "maximum": _MAX_TEMPERATURE}))
 def _check_temperature(name: str, value: Any) -> Problems:
     good = _is_number(value) and 0 <= value <= _MAX_TEMPERATURE
     return [] if good else [(name, "must be a number from 0 to 2")]
 
 
+@takes(**or_null({"type": "number", "minimum": 0, "maximum": 1}))
 def _check_top_p(name: str, value: Any) -> Problems:
     good = _is_number(value) and 0 <= value <= 1
     return [] if good else [(name, "must be a number from 0 to 1")]
 
 
+@takes(**or_null({"type": "integer", "minimum": 1}))
 def _check_max_tokens(name: str, value: Any) -> Problems:
     good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     return [] if good else [(name, "must be a whole number of at least 1")]
 
 
+@takes(**or_null({"type": "boolean"}))
 def _check_stream(name: str, value: Any) -> Problems:
     return [] if isinstance(value, bool) else [(name, "must be true or false")]
 
 
+@takes(**or_null({"type": "string", "minLength": 1}))
 def _check_model(name: str, value: Any) -> Problems:
     return [] if isinstance(value, str) and value else [(name, "must be a string that is not empty")]
 
 
+@takes(
+    anyOf=[
+        {"type": ["string", "null"], "minLength": 1},
+        {"type": "array", "maxItems": _MAX_STOPS, "items": {"type": "string", "minLength": 1}},
+    ]
+)
 def _check_stop(name: str, value: Any) -> Problems:
     stops = [value] if isinstance(value, str) else value
     good = isinstance(stops, list) and len(stops) <= _MAX_STOPS and all(isinstance(s, str) and s for s in stops)
@@ -120,6 +146,11 @@ _CHECKS: dict[str, Callable[[str, Any], Problems]] = {
 }
 
 
+def request_schema() -> Schema:
+    """Return the JSON Schema of what `parse_request` takes."""
+    return object_schema(_CHECKS, ("messages",))
+
+
 def usage_fields(usage: Usage) -> dict[str, Any]:
     """Return `tokens_used` and `usage`, and `usage_estimated` when the provider did not count."""
     fields: dict[str, Any] = {"tokens_used": usage.total_tokens, "usage": usage.to_dict()}
@@ -130,6 +161,8 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
 
 class LunarBitCodec:
     """Writes a streamed answer as the events of the product's own chat."""
+
+    ping = b": ping\n\n"
 
     def __init__(self, request_id: str, docs_url: str) -> None:
         self._request_id = request_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,8 +17,24 @@ if TYPE_CHECKING:
     from gateway.streaming import StreamFacts
     from providers.base import CompletionResponse, StreamEvent
 
+PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 _encode = msgspec.json.encode
+# What `parse_request` takes; all other fields go on as they are.
+REQUEST_SCHEMA: Final = {
+    "type": "object",
+    "properties": {
+        "model": {"type": ["string", "null"]},
+        "messages": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "object", "properties": {"role": {"type": "string"}}, "required": ["role"]},
+        },
+        "stream": {"type": ["boolean", "null"]},
+        "stream_options": {"type": ["object", "null"]},
+    },
+    "required": ["messages"],
+}
 
 
 def parse_request(body: bytes) -> tuple[str | None, CompletionRequest, bool]:
@@ -84,6 +100,8 @@ def whole_answer(answer: CompletionResponse, usage: Usage, request_id: str, mode
 
 class OpenAICodec:
     """Writes a streamed answer as OpenAI chunks. `wants_usage`: the client asked for the usage chunk."""
+
+    ping = PING
 
     def __init__(self, request_id: str, docs_url: str, *, wants_usage: bool) -> None:
         self._request_id = request_id

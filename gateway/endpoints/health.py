@@ -25,6 +25,7 @@ async def index(request: Request) -> Response:  # noqa: ARG001 - every endpoint 
         "openai": "/v1",
         "projects": "/projects",
         "metrics": "/metrics",
+        "openapi": "/openapi.json",
         "documentation": "https://docs.lunarbit.dev",
     }
     return json_response({"name": "LunarBit API Gateway", "version": VERSION, "links": links})

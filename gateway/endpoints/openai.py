@@ -2,49 +2,103 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway import chat as chats
+from gateway.call_errors import client_error
 from gateway.context import context_of
 from gateway.dialects.openai import OpenAICodec, parse_request, whole_answer
+from gateway.dialects.openai_texts import (
+    TextCodec,
+    embeddings_answer,
+    parse_embeddings_request,
+    parse_text_request,
+    text_answer,
+)
 from gateway.endpoints.responses import json_response
 from gateway.state import state_of
 from gateway.streaming import PassThroughResponse
+from routing.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
+    from gateway.state import GatewayState
+    from providers.base import CompletionRequest
+    from routing.plan import ModelEntry
+
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 
 
 async def chat_completions(request: Request) -> Response | ASGIApp:
     """Answer a chat completion: the provider's bytes when it speaks this dialect, built ones when not."""
-    state, context = state_of(request), context_of(request.scope)
+    context = context_of(request.scope)
     model, completion, wants_usage = parse_request(await chats.read_chat_body(request))
     if completion.stream:
         codec = OpenAICodec(context.request_id, context.docs_url, wants_usage=wants_usage)
-        stream = await chats.begin_stream(request, model, completion, codec)
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in chats.stream_headers(stream).items()]
-        return PassThroughResponse(stream, [_EVENT_STREAM, *headers], state.settings.stream.send_timeout_s)
+        return await _streamed(request, model, completion, codec)
     answer, usage = await chats.answer_whole(request, model, completion)
     body = whole_answer(answer.response, usage, context.request_id, answer.target.model)
     return json_response(body, headers=chats.answer_headers(answer.target, answer.attempts, answer.response))
 
 
+async def completions(request: Request) -> Response | ASGIApp:
+    """Continue a text, at a provider that can do it."""
+    context = context_of(request.scope)
+    model, completion, wants_usage = parse_text_request(await chats.read_chat_body(request))
+    if completion.stream:
+        codec = TextCodec(context.request_id, context.docs_url, wants_usage=wants_usage)
+        return await _streamed(request, model, completion, codec)
+    answer, usage = await chats.answer_whole(request, model, completion)
+    body = text_answer(answer.response, usage, context.request_id, answer.target.model)
+    return json_response(body, headers=chats.answer_headers(answer.target, answer.attempts, answer.response))
+
+
+async def embeddings(request: Request) -> Response:
+    """Answer with the vectors of texts, as the provider wrote them."""
+    model, completion = parse_embeddings_request(await chats.read_chat_body(request))
+    answer, _ = await chats.answer_whole(request, model, completion)
+    headers = chats.answer_headers(answer.target, answer.attempts, answer.response)
+    return json_response(embeddings_answer(answer.response), headers=headers)
+
+
+async def _streamed(request: Request, model: str | None, completion: CompletionRequest, codec: OpenAICodec) -> ASGIApp:
+    state = state_of(request)
+    stream = await chats.begin_stream(request, model, completion, codec)
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in chats.stream_headers(stream).items()]
+    return PassThroughResponse(stream, [_EVENT_STREAM, *headers], state.settings.stream.send_timeout_s)
+
+
 async def models(request: Request) -> Response:
     """List the models that may be asked for, routes first, each with the providers that serve it."""
-    state, principal = state_of(request), context_of(request.scope).principal
-    allowed = principal.allowed_models if principal is not None else None
-    entries = [
-        {
-            "id": entry.id,
-            "object": "model",
-            "created": state.started_at,
-            "owned_by": entry.providers[0] if entry.providers else "lunarbit",
-            "providers": list(entry.providers),
-        }
-        for entry in state.router.models(allowed)
-    ]
+    state = state_of(request)
+    entries = [_model(entry, state) for entry in state.router.models(_allowed(request))]
     return json_response({"object": "list", "data": entries})
+
+
+async def model(request: Request) -> Response:
+    """Show one model, also by the name `provider/model`."""
+    state = state_of(request)
+    try:
+        entry = state.router.model(request.path_params["model"], _allowed(request))
+    except ModelNotFound as exc:
+        raise client_error(exc) from exc
+    return json_response(_model(entry, state))
+
+
+def _allowed(request: Request) -> frozenset[str] | None:
+    principal = context_of(request.scope).principal
+    return principal.allowed_models if principal is not None else None
+
+
+def _model(entry: ModelEntry, state: GatewayState) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "object": "model",
+        "created": state.started_at,
+        "owned_by": entry.providers[0] if entry.providers else "lunarbit",
+        "providers": list(entry.providers),
+        "context_length": entry.context_length,
+    }

@@ -30,6 +30,7 @@ from gateway.releases.feeds.packages import (
 from gateway.releases.model import Architecture, Platform
 from gateway.releases.updates import shown_channels
 from gateway.releases.versions import InvalidVersion, parse_query_version
+from gateway.state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,10 +53,13 @@ class _Feed(NamedTuple):
     found: ProjectSnapshot
     channel: Channel
     staging_id: str | None
+    public_url: str
 
     def validator(self, *more: object) -> str:
-        """Say which state of the catalogue an answer shows, and to whom."""
-        return repr((self.found.project.id, self.channel.id, self.found.revision, self.staging_id, *more))
+        """Say which state of the catalogue an answer shows, with which addresses, and to whom."""
+        return repr(
+            (self.found.project.id, self.channel.id, self.found.revision, self.staging_id, self.public_url, *more)
+        )
 
     def serving(self, reads: Callable[[Build], bool]) -> Callable[[Build], bool]:
         """Return what says whether a build may be handed to a client that can read it."""
@@ -87,7 +91,7 @@ async def velopack_releases(request: Request) -> Response:
 
 async def package_file(request: Request) -> Response:
     """Lead to a package that a list of Velopack or of Squirrel.Windows has, by its bare name; counted as a download."""
-    found, channel, _ = _feed(request)
+    found, channel = _feed(request)[:2]
     name = request.path_params["file_name"]
     held_back: tuple[str, Entry, Build] | None = None
     for shown, entry, build in _packages(found, channel, name):
@@ -170,14 +174,14 @@ async def atom_feed(request: Request) -> Response:
     def make() -> bytes:
         return atom.atom_feed(asked.found.project, asked.channel, atom.newest(asked.channel), own)
 
-    validator = repr((asked.found.project.id, asked.channel.id, asked.found.revision, "atom"))
+    validator = repr((own, asked.found.revision, "atom"))
     return cached_body(request, validator, _ATOM_MAX_AGE_S, make, "application/atom+xml; charset=utf-8")
 
 
 def _feed(request: Request) -> _Feed:
     found = project_of(request)
     channel = found.channel(request.path_params["channel"]).channel
-    return _Feed(found, channel, staging_id(request))
+    return _Feed(found, channel, staging_id(request), state_of(request).settings.server.public_url)
 
 
 def _velopack_target(compiled: CompiledChannel, name: str) -> Target | None:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 UPDATE_MAX_AGE_S = 60
 MAX_BATCH_BYTES = 65_536
 MAX_KEPT_BYTES = 8_192
+MAX_KEPT_QUERY_BYTES = 1_024
 # An id that may stand as it is; the general way reads all others, and refuses what is none.
-_ID_IN_QUERY = re.compile(rb"(?<![^&])(?:client_id|stagingId)=[A-Za-z0-9._~-]{1,64}(?:&|$)")
+_ID_IN_QUERY = re.compile(rb"(?<![^&])(client_id|stagingId)=[A-Za-z0-9._~-]{1,64}(?![^&])")
 _PARAMETERS = (
     "current_version",
     "platform",
@@ -55,14 +56,15 @@ async def check(request: Request) -> ASGIApp:
     condition = context.headers.get(b"if-none-match")
     query, own_id = request.scope["query_string"], context.headers.get(b"x-user-staging-id", b"")
     if not channel.compiled.is_rolling_out:
-        # Then nobody's id decides anything, and all who ask the same share an answer.
-        query, own_id = _ID_IN_QUERY.sub(b"", query, count=1), b""
+        # Then nobody's id decides anything, and all who ask the same share an answer. That there is one stays, in a way
+        # that no query is written in, since a second one is a mistake.
+        query, own_id = _ID_IN_QUERY.sub(rb"\1#", query, count=1), b""
     asked = (found.project.id, channel.channel.id, query)
     answers = ready_answers(catalogue)
     ready = None if own_id else answers.get(asked)
     if ready is None:
         ready, is_for_many = _answer(request, found, channel, own_id.decode("latin-1"))
-        if is_for_many:
+        if is_for_many and len(query) <= MAX_KEPT_QUERY_BYTES:
             answers.keep(asked, ready)
     return ready.for_client(condition)
 
@@ -90,7 +92,10 @@ def _answer(
     explains = texts["explain"] in ("1", "true")
     if explains:
         answer["explain"] = explanation(channel.compiled.explain(client))
-    validator = repr((found.project.id, channel.channel.id, found.revision, texts, staging))
+    settings = state_of(request).settings
+    # Where addresses lead can change without the catalogue.
+    places = (settings.releases.download_urls, settings.server.public_url)
+    validator = repr((found.project.id, channel.channel.id, found.revision, texts, staging, *places))
     ready = ReadyAnswer(answer, validator, UPDATE_MAX_AGE_S, vary="Authorization, X-User-Staging-Id")
     # An explanation names every version of the channel, and some release notes are a book: too much to keep.
     return ready, not (staging or explains) and ready.size <= MAX_KEPT_BYTES

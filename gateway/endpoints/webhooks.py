@@ -80,7 +80,7 @@ def _read(fields: dict[str, Any]) -> tuple[int, str, tuple[int, str] | None]:
         raise InvalidRequest("The body is none of a release event", errors=[("release", "is missing")])
     name, tag = repository.get("full_name"), release.get("tag_name")
     repository_id, release_id = _number(repository.get("id")), _number(release.get("id"))
-    if not repository_id or not release_id or not isinstance(name, str):
+    if not repository_id or not release_id or not isinstance(name, str) or not name.isprintable():
         raise InvalidRequest("The body is none of a release event", errors=[("repository", "has no id and full_name")])
     shown = "".join(char for char in str(tag) if char.isprintable())
     return repository_id, name[:_MAX_NAME_CHARS], (release_id, shown[:_MAX_NAME_CHARS])

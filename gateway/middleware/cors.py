@@ -13,9 +13,19 @@ from gateway.errors import Forbidden
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ALLOWED_HEADERS = ("Authorization", "Content-Type", "X-Api-Key", "X-Request-ID", "Idempotency-Key", "OpenAI-Beta")
+ALLOWED_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "X-Api-Key",
+    "X-Request-ID",
+    "Idempotency-Key",
+    "OpenAI-Beta",
+    "Anthropic-Version",
+    "Anthropic-Beta",
+)
 EXPOSED_HEADERS = (
     "X-Request-ID",
+    "Request-ID",
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",

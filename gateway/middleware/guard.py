@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from gateway.auth.principal import Permission
 from gateway.context import AIFacts, RequestContext, context_of
+from gateway.error_bodies import surface_of
 from gateway.errors import Forbidden, GatewayError, MethodNotAllowed, StorageUnavailable, Unauthorized
 from gateway.json_body import too_large
 from gateway.limits.windows import Window, limit_headers, refusal
@@ -37,6 +38,7 @@ BodyLimit = Literal["max_body_bytes", "max_ai_body_bytes"]
 # A body that comes with its head does not pay for a second look.
 _SAME_MOMENT_S = 0.001
 # Without one of these a request has no body (RFC 9112, section 6.3).
+_API_KEY = b"x-api-key"
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -271,11 +273,32 @@ def _declares_more_than(context: RequestContext, limit: int) -> bool:
 
 
 def bearer_secret(context: RequestContext) -> str:
-    """Return the secret of `Authorization: Bearer ...` (RFC 6750). Raises `Unauthorized` that says what is missing."""
+    """Return the secret of `Authorization: Bearer ...` (RFC 6750), or of `x-api-key`, as Anthropic's clients send it.
+
+    Raises `Unauthorized` that says what is missing, or that the two are not the same where both are read.
+    """
     header = context.headers.get(b"authorization")
+    if _API_KEY in context.headers and (not header or surface_of(context.path) == "anthropic"):
+        return _api_key(context.headers[_API_KEY].strip(), header)
     if not header:
         msg = "Send your API key as 'Authorization: Bearer YOUR_KEY'"
         raise Unauthorized(msg)
+    # A key with other letters than ASCII is configured, and sent, as UTF-8.
+    return _bearer(header).decode("utf-8", "surrogateescape")
+
+
+def _api_key(secret: bytes, header: bytes | None) -> str:
+    if not secret:
+        msg = "The x-api-key header must hold your API key"
+        raise Unauthorized(msg)
+    # Which of two keys is meant would be a guess, and they may allow different things.
+    if header and not hmac.compare_digest(_bearer(header), secret):
+        msg = "The Authorization header and x-api-key hold two different keys; send one"
+        raise Unauthorized(msg)
+    return secret.decode("utf-8", "surrogateescape")
+
+
+def _bearer(header: bytes) -> bytes:
     scheme, _, secret = header.partition(b" ")
     scheme, secret = scheme.lower(), secret.strip()
     if scheme == b"apikey":
@@ -284,5 +307,4 @@ def bearer_secret(context: RequestContext) -> str:
     if scheme != b"bearer" or not secret:
         msg = "The Authorization header must be 'Bearer YOUR_KEY'"
         raise Unauthorized(msg)
-    # A key with other letters than ASCII is configured, and sent, as UTF-8.
-    return secret.decode("utf-8", "surrogateescape")
+    return secret

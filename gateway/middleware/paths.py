@@ -17,7 +17,8 @@ class Paths:
     """Hands each request to the app of its path, by Starlette's templates, at the root and under `prefix`.
 
     The first template that matches wins. What is below one of `gone` at the root goes to that app; every other unknown
-    path goes to `default`. The first segment of a template has no parameter.
+    path goes to `default`. The first segment of a template has no parameter. A template whose last parameter may hold
+    slashes (`{name:path}`) is tried after all others.
     """
 
     def __init__(
@@ -28,8 +29,13 @@ class Paths:
         self._gone = gone
         self._default = default
         self._by_shape: dict[tuple[str, int], list[tuple[Pattern[str], ASGIApp]]] = {}
+        self._open_ended: dict[str, list[tuple[Pattern[str], ASGIApp]]] = {}
         for template, app in apps.items():
-            self._by_shape.setdefault(_shape(template), []).append((compile_path(template)[0], app))
+            found = (compile_path(template)[0], app)
+            if ":path}" in template:
+                self._open_ended.setdefault(_shape(template)[0], []).append(found)
+            else:
+                self._by_shape.setdefault(_shape(template), []).append(found)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; the parameters of its path are in `scope["path_params"]`."""
@@ -46,9 +52,18 @@ class Paths:
             for root, app in self._gone.items():
                 if path == root or path.startswith(f"{root}/"):
                     return app, {}
-        for pattern, app in self._by_shape.get(_shape(path), ()):
-            match = pattern.match(path)
+        shape = _shape(path)
+        for pattern, app in self._by_shape.get(shape, ()):
+            match = pattern.fullmatch(path)
             if match is not None:
+                return app, match.groupdict()
+        return self._find_open_ended(path, shape[0])
+
+    def _find_open_ended(self, path: str, first: str) -> tuple[ASGIApp, dict[str, str]]:
+        for pattern, app in self._open_ended.get(first, ()):
+            match = pattern.fullmatch(path)
+            # Starlette's pattern takes nothing at all for a path as well.
+            if match is not None and all(match.groups()):
                 return app, match.groupdict()
         return self._default, {}
 

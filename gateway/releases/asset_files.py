@@ -32,6 +32,10 @@ class Kind(StrEnum):
 
 _BUILDS = frozenset({Kind.INSTALLER, Kind.DISK_IMAGE, Kind.APP_IMAGE, Kind.PACKAGE, Kind.EXECUTABLE, Kind.ARCHIVE})
 
+MAX_FILE_NAME: Final = 255
+# What parts of a path have between them on any system, and the drives and streams of Windows.
+_IN_PATHS: Final = re.compile(r"[/\\:]")
+
 
 class FileType(NamedTuple):
     """A name taken apart: `stem` and `ending` in lower case, without the dot between them."""
@@ -111,6 +115,15 @@ def file_type(name: str) -> FileType:
     if len(parts) == 1 or parts[-1][:1].isdigit() or all(knows(word) for word in words_of(parts[-1])):
         return FileType(lower, "", Kind.EXECUTABLE)
     return FileType(".".join(parts[:-1]), parts[-1], Kind.OTHER)
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name is that of a file and leads nowhere else: launchers save files under the names that they are told.
+
+    A name that is a path would also break the addresses of feeds, which end in it.
+    """
+    is_plain = name.isprintable() and not _IN_PATHS.search(name)
+    return is_plain and len(name) <= MAX_FILE_NAME and bool(name.strip(". "))
 
 
 def not_a_build(words: list[str]) -> str:

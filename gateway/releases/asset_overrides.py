@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import InvalidRequest
-from gateway.field_rules import Wrong, flag, optional, refuse_if_wrong, try_fields
+from gateway.field_rules import Schema, Wrong, flag, object_schema, optional, refuse_if_wrong, takes, try_fields
 from gateway.releases.model import Architecture, Platform
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def compile_overrides(entries: Sequence[Mapping[str, Any]]) -> tuple[Override, .
     return tuple(overrides)
 
 
+@takes(type="string", minLength=1, maxLength=MAX_PATTERN_CHARS, format="regex", examples=["^notes-portable"])
 def pattern(value: Any) -> re.Pattern[str]:
     """Take a regular expression that cannot keep the matcher busy. Raises `Wrong`."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_PATTERN_CHARS or not value.isprintable():
@@ -81,6 +82,11 @@ def pattern(value: Any) -> re.Pattern[str]:
         return re.compile(value, re.IGNORECASE)
     except re.error as exc:
         raise Wrong(f"{_RULE}: {exc}") from exc
+
+
+def overrides_schema() -> Schema:
+    """Return the JSON Schema of the list that `compile_overrides` takes."""
+    return {"type": "array", "maxItems": MAX_OVERRIDES, "items": object_schema(_RULES, ("pattern",))}
 
 
 class _Ways:
@@ -165,6 +171,7 @@ def _bounds(quantifier: re.Match[str]) -> tuple[int, int]:
 def _member(kinds: type[Platform | Architecture]) -> Any:
     names = ", ".join(kinds)
 
+    @takes(type="string", enum=list(kinds))
     def rule(value: Any) -> Platform | Architecture:
         try:
             return kinds(value.lower())

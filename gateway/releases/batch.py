@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gateway.errors import InvalidRequest
-from gateway.field_rules import Rule, Wrong, optional, refuse_if_wrong, text, try_fields
+from gateway.field_rules import Rule, Schema, Wrong, object_schema, optional, refuse_if_wrong, takes, text, try_fields
 from gateway.releases.decision import Client
 from gateway.releases.model import STABLE, Architecture, Platform
 from gateway.releases.targets import UnknownTarget, architecture_of_client, platform_of_client
-from gateway.releases.versions import InvalidVersion, VersionKey, parse_query_version
+from gateway.releases.versions import VERSION_SCHEMA, InvalidVersion, VersionKey, parse_query_version
 
 MAX_ITEMS = 100
 VERSION_RULE = "must be a version such as 1.2.3 (https://semver.org)"
@@ -54,11 +54,8 @@ def read_batch(fields: Mapping[str, Any]) -> tuple[Launcher, list[Installed]]:
 
     What is wrong with one product is for its own answer to say. Raises `InvalidRequest` for all else.
     """
-    rules: dict[str, Rule] = {"client": _object, "installed": _list}
-    found, errors = try_fields(fields, rules, required=("client", "installed"))
-    client, wrong = try_fields(
-        found.get("client", {}), _CLIENT, required=("launcher_version", "os", "architecture"), prefix="client."
-    )
+    found, errors = try_fields(fields, _BATCH, required=_BATCH_REQUIRED)
+    client, wrong = try_fields(found.get("client", {}), _CLIENT, required=_CLIENT_REQUIRED, prefix="client.")
     errors += wrong if "client" in found else []
     installed = []
     for number, item in enumerate(found.get("installed", [])):
@@ -66,7 +63,7 @@ def read_batch(fields: Mapping[str, Any]) -> tuple[Launcher, list[Installed]]:
         if not isinstance(item, dict):
             installed.append(Installed("", "", None, [(name, "must be an object")]))
             continue
-        values, wrong = try_fields(item, _ITEM, required=("project_id", "version"), prefix=f"{name}.")
+        values, wrong = try_fields(item, _ITEM, required=_ITEM_REQUIRED, prefix=f"{name}.")
         texts = values.get("project_id", ""), values.get("version", ""), values.get("channel")
         installed.append(Installed(*texts, wrong))
     refuse_if_wrong(errors)
@@ -81,18 +78,12 @@ def read_batch(fields: Mapping[str, Any]) -> tuple[Launcher, list[Installed]]:
     return launcher, installed
 
 
-def _object(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Wrong("must be an object")
-    return value
+def batch_schema() -> Schema:
+    """Return the JSON Schema of what `read_batch` takes."""
+    return object_schema(_BATCH, _BATCH_REQUIRED)
 
 
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list) or len(value) > MAX_ITEMS:
-        raise Wrong(f"must be a list of at most {MAX_ITEMS} objects")
-    return value
-
-
+@takes(**VERSION_SCHEMA)
 def _version(value: Any) -> VersionKey:
     try:
         return parse_query_version(value)
@@ -100,6 +91,7 @@ def _version(value: Any) -> VersionKey:
         raise Wrong(VERSION_RULE) from exc
 
 
+@takes(type="string", examples=list(Platform))
 def _platform(value: Any) -> Platform | None:
     try:
         return platform_of_client(value)
@@ -107,6 +99,7 @@ def _platform(value: Any) -> Platform | None:
         raise Wrong(f"must be one of {', '.join(Platform)}") from exc
 
 
+@takes(type="string", examples=list(Architecture))
 def _architecture(value: Any) -> Architecture | None:
     try:
         return architecture_of_client(value)
@@ -127,3 +120,23 @@ _ITEM: dict[str, Rule] = {
     "version": text(_MAX_TEXT),
     "channel": optional(text(_MAX_TEXT)),
 }
+_CLIENT_REQUIRED = ("launcher_version", "os", "architecture")
+_ITEM_REQUIRED = ("project_id", "version")
+_BATCH_REQUIRED = ("client", "installed")
+
+
+@takes(**object_schema(_CLIENT, _CLIENT_REQUIRED))
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Wrong("must be an object")
+    return value
+
+
+@takes(type="array", maxItems=MAX_ITEMS, items=object_schema(_ITEM, _ITEM_REQUIRED))
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list) or len(value) > MAX_ITEMS:
+        raise Wrong(f"must be a list of at most {MAX_ITEMS} objects")
+    return value
+
+
+_BATCH: dict[str, Rule] = {"client": _object, "installed": _list}

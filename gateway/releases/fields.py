@@ -12,10 +12,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from gateway.errors import InvalidRequest
-from gateway.field_rules import Rule, Wrong, count, flag, optional, read_fields, refuse_if_wrong, text, try_fields
+from gateway.field_rules import (
+    Rule,
+    Schema,
+    Wrong,
+    count,
+    flag,
+    object_schema,
+    optional,
+    read_fields,
+    refuse_if_wrong,
+    schema_of,
+    takes,
+    text,
+    try_fields,
+)
+from gateway.releases.asset_files import MAX_FILE_NAME, is_file_name
 from gateway.releases.model import Architecture, Build, Channel, Platform, Verification, Version
-from gateway.releases.sources import try_source
-from gateway.releases.versions import InvalidVersion, parse_version
+from gateway.releases.sources import source_schema, try_source
+from gateway.releases.versions import VERSION_SCHEMA, InvalidVersion, parse_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +53,7 @@ _ADDRESS = re.compile(r"[!-~]+", re.ASCII)
 _OS_VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}", re.ASCII)
 
 
+@takes(type="string", pattern=f"^{ID.pattern}$")
 def identifier(value: Any) -> str:
     """Take the id of a project, channel or build."""
     if not isinstance(value, str) or not ID.fullmatch(value):
@@ -45,6 +61,7 @@ def identifier(value: Any) -> str:
     return value
 
 
+@takes(**VERSION_SCHEMA)
 def version_id(value: Any) -> str:
     """Take a SemVer 2.0 version; a leading v is dropped."""
     if not isinstance(value, str):
@@ -58,6 +75,7 @@ def version_id(value: Any) -> str:
 def _one_of(kinds: type[Kind]) -> Rule:
     names = ", ".join(kinds)
 
+    @takes(type="string", enum=list(kinds))
     def rule(value: Any) -> Kind:
         try:
             return kinds(value.lower())
@@ -82,6 +100,7 @@ def _address(value: Any) -> SplitResult:
     return parts
 
 
+@takes(type=["string", "null"], format="uri", maxLength=_MAX_TEXT, examples=["https://example.com/notes"])
 def _homepage(value: Any) -> str:
     """Take an address that a browser opens, or nothing."""
     if value in (None, ""):
@@ -103,6 +122,7 @@ def _download_url(networks: Sequence[Network]) -> Rule:
             return host == "localhost" or bool(networks)
         return address.is_loopback or any(address in network for network in networks)
 
+    @takes(type="string", format="uri", maxLength=_MAX_TEXT, examples=["https://cdn.example.com/notes-setup.exe"])
     def rule(value: Any) -> str:
         parts = _address(value)
         if parts.scheme == "http" and not is_near(parts.hostname or ""):
@@ -115,6 +135,7 @@ def _download_url(networks: Sequence[Network]) -> Rule:
 def _hex(name: str) -> Rule:
     chars = _HEX_CHARS[name]
 
+    @takes(type="string", pattern=f"^[0-9A-Fa-f]{{{chars}}}$", examples=["5e" * (chars // 2)])
     def rule(value: Any) -> str:
         lower = value.lower() if isinstance(value, str) else ""
         if len(lower) != chars or set(lower) - set("0123456789abcdef"):
@@ -124,16 +145,23 @@ def _hex(name: str) -> Rule:
     return rule
 
 
+_CHECKSUM_RULES: dict[str, Rule] = {
+    "sha256": _hex("sha256"),
+    **{name: optional(_hex(name)) for name in ("md5", "sha1", "sha512")},
+}
+
+
+@takes(**object_schema(_CHECKSUM_RULES, ("sha256",)))
 def _checksum(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise Wrong("must be an object with sha256 and, if known, md5, sha1 and sha512")
-    rules = {"sha256": _hex("sha256")} | {name: optional(_hex(name)) for name in ("md5", "sha1", "sha512")}
-    found, errors = try_fields(value, rules, required=("sha256",))
+    found, errors = try_fields(value, _CHECKSUM_RULES, required=("sha256",))
     if errors:
         raise Wrong(f"{errors[0][0]} {errors[0][1]}")
     return found
 
 
+@takes(type="string", contentEncoding="base64", pattern="^[A-Za-z0-9+/]{86}==$", examples=["A" * 86 + "=="])
 def _ed_signature(value: Any) -> str:
     """Take an Ed25519 signature (RFC 8032) as Sparkle's `sign_update` prints it."""
     try:
@@ -145,12 +173,21 @@ def _ed_signature(value: Any) -> str:
     return str(value)
 
 
+@takes(type="string", minLength=1, maxLength=MAX_FILE_NAME, pattern=r"^[^\u0000-\u001f\u007f-\u00a0/\\:]+$")
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not is_file_name(value):
+        raise Wrong(f"must be the name of a file: 1 to {MAX_FILE_NAME} printable characters, no slashes or colons")
+    return value
+
+
+@takes(type="number", minimum=0, maximum=100)
 def _percent(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value <= 100:
         raise Wrong("must be a number from 0 to 100")
     return float(value)
 
 
+@takes(type="string", format="date-time", examples=["2026-02-05T14:30:00Z"])
 def _moment(value: Any) -> int:
     """Take an ISO 8601 time with its zone; Unix milliseconds."""
     try:
@@ -163,13 +200,17 @@ def _moment(value: Any) -> int:
     return found
 
 
+@takes(type="string", pattern=f"^{_OS_VERSION.pattern}$", examples=["10.0.19045"])
 def _os_version(value: Any) -> str:
     if not isinstance(value, str) or not _OS_VERSION.fullmatch(value):
         raise Wrong("must be up to four numbers with dots between them, such as 10.0.19045")
     return value
 
 
-def _objects(most: int) -> Rule:
+def _objects(most: int, rules: Mapping[str, Rule], required: tuple[str, ...]) -> Rule:
+    """Return the rule of a list of objects; `rules` only tell what is in them, which is read by its own names."""
+
+    @takes(type="array", maxItems=most, items=object_schema(rules, required))
     def rule(value: Any) -> list[dict[str, Any]]:
         if not isinstance(value, list) or len(value) > most or not all(isinstance(item, dict) for item in value):
             raise Wrong(f"must be a list of at most {most} objects")
@@ -178,6 +219,7 @@ def _objects(most: int) -> Rule:
     return rule
 
 
+@takes(type="array", maxItems=MAX_CHANNELS, items=schema_of(identifier))
 def _ids(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > MAX_CHANNELS:
         raise Wrong(f"must be a list of at most {MAX_CHANNELS} channel ids")
@@ -215,7 +257,7 @@ _BUILD_RULES: dict[str, Rule] = {
     "id": identifier,
     "platform": _one_of(Platform),
     "architecture": _one_of(Architecture),
-    "file_name": text(255, empty=False),
+    "file_name": _file_name,
     "file_size": count(1, _MAX_BYTES),
     "download_url": _download_url(()),
     "checksum": _checksum,
@@ -223,6 +265,34 @@ _BUILD_RULES: dict[str, Rule] = {
     "ed_signature": optional(_ed_signature),
     "min_os_version": optional(_os_version),
 }
+_BUILD_REQUIRED = ("platform", "architecture", "file_size", "download_url", "checksum")
+_NEW_CHANNEL_RULES: dict[str, Rule] = {"id": identifier, **_CHANNEL_RULES}
+_NEW_PROJECT_RULES: dict[str, Rule] = {
+    "id": identifier,
+    **_PROJECT_RULES,
+    "channels": _objects(MAX_CHANNELS, _NEW_CHANNEL_RULES, ("id",)),
+}
+_NEW_VERSION_RULES: dict[str, Rule] = {
+    "id": version_id,
+    **_VERSION_RULES,
+    "builds": _objects(MAX_BUILDS, _BUILD_RULES, _BUILD_REQUIRED),
+}
+
+
+def body_schemas() -> dict[str, Schema]:
+    """Return the JSON Schemas of all bodies that are read here, by their names."""
+    schemas = {
+        "NewProject": object_schema(_NEW_PROJECT_RULES, ("id", "name")),
+        "ProjectChanges": object_schema(_PROJECT_RULES),
+        "NewChannel": object_schema(_NEW_CHANNEL_RULES, ("id",)),
+        "ChannelChanges": object_schema(_CHANNEL_RULES),
+        "NewVersion": object_schema(_NEW_VERSION_RULES, ("id",)),
+        "VersionChanges": object_schema(_VERSION_RULES),
+        "NewBuild": object_schema(_BUILD_RULES, _BUILD_REQUIRED),
+    }
+    for name in ("NewProject", "ProjectChanges"):
+        schemas[name]["properties"]["github"] = source_schema()
+    return schemas
 
 
 def project_changes(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -234,13 +304,10 @@ def project_changes(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def new_project(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[Channel]]:
     """Return a new project's fields and its channels; without any, one named stable. Raises `InvalidRequest`."""
-    rules = {"id": identifier, **_PROJECT_RULES, "channels": _objects(MAX_CHANNELS)}
-    found, errors = _try_project(fields, rules, ("id", "name"))
+    found, errors = _try_project(fields, _NEW_PROJECT_RULES, ("id", "name"))
     channels = []
     for number, item in enumerate(found.pop("channels", [{"id": "stable", "name": "Stable", "auto_update": True}])):
-        values, wrong = try_fields(
-            item, {"id": identifier, **_CHANNEL_RULES}, required=("id",), prefix=f"channels[{number}]."
-        )
+        values, wrong = try_fields(item, _NEW_CHANNEL_RULES, required=("id",), prefix=f"channels[{number}].")
         errors += wrong
         if not wrong:
             channels.append(Channel(**{"name": values["id"].capitalize(), **values}))
@@ -268,7 +335,7 @@ def channel_changes(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def new_channel(fields: Mapping[str, Any]) -> Channel:
     """Return a new channel. Raises `InvalidRequest`."""
-    found = read_fields(fields, {"id": identifier, **_CHANNEL_RULES}, required=("id",))
+    found = read_fields(fields, _NEW_CHANNEL_RULES, required=("id",))
     return Channel(**{"name": found["id"].capitalize(), **found})
 
 
@@ -282,8 +349,7 @@ def new_version(fields: Mapping[str, Any], now_ms: int, networks: Sequence[Netwo
 
     Plain http may lead to `networks`.
     """
-    rules = {"id": version_id, **_VERSION_RULES, "builds": _objects(MAX_BUILDS)}
-    found, errors = try_fields(fields, rules, required=("id",))
+    found, errors = try_fields(fields, _NEW_VERSION_RULES, required=("id",))
     builds = []
     for number, item in enumerate(found.pop("builds", [])):
         build, wrong = _try_build(item, now_ms, networks, f"builds[{number}].")
@@ -309,14 +375,13 @@ def new_build(fields: Mapping[str, Any], now_ms: int, networks: Sequence[Network
 def _try_build(
     fields: Mapping[str, Any], now_ms: int, networks: Sequence[Network], prefix: str
 ) -> tuple[Build | None, list[tuple[str, str]]]:
-    required = ("platform", "architecture", "file_size", "download_url", "checksum")
     rules = {**_BUILD_RULES, "download_url": _download_url(networks)}
-    found, errors = try_fields(fields, rules, required=required, prefix=prefix)
+    found, errors = try_fields(fields, rules, required=_BUILD_REQUIRED, prefix=prefix)
     if errors:
         return None, errors
     checksum = found.pop("checksum")
     file_name = urlsplit(found["download_url"]).path.rpartition("/")[2]
-    if "file_name" not in found and not file_name:
+    if "file_name" not in found and not is_file_name(file_name):
         return None, [(prefix + "file_name", "is required, since the download address does not end in one")]
     names = {"id": f"{found['platform']}-{found['architecture']}", "file_name": file_name}
     return Build(**{**names, **found}, **checksum, created_at=now_ms), []

@@ -12,7 +12,8 @@ import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gateway.releases.asset_files import Kind
+from gateway.field_rules import without_hidden
+from gateway.releases.asset_files import Kind, is_file_name
 from gateway.releases.asset_overrides import compile_overrides
 from gateway.releases.checksums import digest_of
 from gateway.releases.github_release import UPLOADED, GithubAsset, newest_ms, time_ms
@@ -103,7 +104,7 @@ def assess(release: GithubRelease, project: Project, source: GithubSource) -> As
 def _with_builds(
     release: GithubRelease, names: Sequence[str], source: GithubSource, channel_id: str, version_id: str
 ) -> Assessment:
-    usable = {asset.name: asset for asset in release.assets if asset.size > 0 and _is_address(asset)}
+    usable = {asset.name: asset for asset in release.assets if asset.size > 0 and _is_usable(asset)}
     overrides = compile_overrides([json.loads(text) for text in source.overrides])
     found = map_assets(usable, project=names, version=version_id, overrides=overrides)
     left_out = [f"{other.name}: {other.reason}" for other in found.others if other.kind.is_build]
@@ -295,16 +296,15 @@ def _declared(asset: GithubAsset) -> str:
     return found[1].lower() if found else ""
 
 
-def _is_address(asset: GithubAsset) -> bool:
+def _is_usable(asset: GithubAsset) -> bool:
     url = asset.browser_download_url
-    return len(url) <= _MAX_URL_CHARS and _ADDRESS.fullmatch(url) is not None
+    return len(url) <= _MAX_URL_CHARS and _ADDRESS.fullmatch(url) is not None and is_file_name(asset.name)
 
 
 def _texts(release: GithubRelease, assessment: Assessment) -> tuple[str, str]:
     """Return the name and the notes of a version, without what may not stand in a text."""
     name = "".join(char for char in release.name or "" if char.isprintable()).strip()[:_MAX_NAME_CHARS]
-    notes = (release.body or "").replace("\r\n", "\n")
-    notes = "".join(char for char in notes if char.isprintable() or char in "\n\t")
+    notes = without_hidden((release.body or "").replace("\r\n", "\n"))
     return name or f"v{assessment.version_id}", notes[:MAX_NOTES_CHARS]
 
 

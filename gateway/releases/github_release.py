@@ -41,10 +41,11 @@ class GithubRelease(msgspec.Struct, frozen=True):
 
 
 class GithubRepository(msgspec.Struct, frozen=True):
-    """What is used of a repository: GitHub's own number, and `owner/name` as it is now."""
+    """What is used of a repository: GitHub's own number, `owner/name` as it is now, and who may see it."""
 
     id: int
     full_name: str
+    private: bool = False
 
 
 def fingerprint(release: GithubRelease) -> str:

@@ -8,15 +8,17 @@ when GitHub, asked for that one release, says that there is none while the repos
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gateway.audit.entry import log_head
 from gateway.errors import StorageUnavailable
 from gateway.observability.logs import exception_fields, get_logger
-from gateway.releases.github_api import MAX_PAGES, GithubError, GithubLimited, GithubNotFound, place_of
+from gateway.releases.github_api import MAX_PAGES, GithubError, GithubLimited, GithubNotFound, GithubRefused, place_of
 from gateway.releases.github_apply import Act, Verdict
 from gateway.releases.github_files import FilesUnreadable, read_signatures, read_sums
 from gateway.releases.github_plan import assess, changed_at, configuration, with_files
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 FILES_AGAIN_MS: Final = 60_000
 # How many releases that are missing from the list are asked for in one look.
 MAX_CONFIRMED: Final = 20
+_MANY_ASSETS: Final = 100
 _FINAL: Final = (ReleaseState.PUBLISHED, ReleaseState.SKIPPED, ReleaseState.WITHDRAWN)
 
 
@@ -172,6 +175,9 @@ class GithubSync:
         if watched.repository_id is not None and watched.configured.lower() == name.lower():
             return
         found = await self._api.repository(name)
+        if found.private:
+            # Whoever may change one project would otherwise read what the token may see of any repository.
+            raise GithubRefused("the repository is private, and clients could not download its files")
         if watched.repository_id not in (None, found.id):
             await self._store.administer(look.project.id, watched.turn, lambda tx: tx.forget(look.project.id))
         look.watched = replace(
@@ -272,7 +278,9 @@ class GithubSync:
         now = self._clock_ms()
         mark = fingerprint(release)
         since = changed_at(release, mark, seen, github_now_ms, now)
-        assessment = assess(release, look.project, look.source)
+        # A thousand assets are about a tenth of a second.
+        judge = partial(assess, release, look.project, look.source)
+        assessment = await asyncio.to_thread(judge) if len(release.assets) > _MANY_ASSETS else judge()
         if assessment.state is None:
             await self._gone(look, seen, "the release was turned into a draft", mark)
             return
@@ -299,7 +307,7 @@ class GithubSync:
         self, look: _Look, release: GithubRelease, assessment: Assessment, seen: Seen | None, after: Seen
     ) -> None:
         async def work(tx: GithubTransaction) -> tuple[Act, Seen]:
-            act = await Act.begin(tx, look.project.id, self._clock_ms())
+            act = await self._begin(look, tx)
             done = after
             if after.state is ReleaseState.PUBLISHED:
                 verdict = await act.publish(release, assessment)
@@ -325,7 +333,7 @@ class GithubSync:
             return
 
         async def work(tx: GithubTransaction) -> tuple[Act, Seen]:
-            act = await Act.begin(tx, look.project.id, self._clock_ms())
+            act = await self._begin(look, tx)
             await act.withdraw(seen.release_id, reason)
             done = replace(seen, state=ReleaseState.WITHDRAWN, reason=reason, fingerprint=mark, due_at=None)
             if await tx.owned(look.project.id, seen.release_id):
@@ -336,6 +344,13 @@ class GithubSync:
             return act, done
 
         await self._done(look, seen, *await self._store.administer(look.project.id, look.watched.turn, work))
+
+    async def _begin(self, look: _Look, tx: GithubTransaction) -> Act:
+        """Begin to write. Raises `OutOfTurn` if the project is gone, or its releases come from elsewhere by now."""
+        act = await Act.begin(tx, look.project.id, self._clock_ms())
+        if act.project.github != look.source:
+            raise OutOfTurn
+        return act
 
     async def _save(self, look: _Look, seen: Seen, after: Seen) -> None:
         async def work(tx: GithubTransaction) -> None:

@@ -33,7 +33,8 @@ class Limits:
     """How long a download may take; all times in seconds.
 
     `idle_s` bounds the wait for a response's head and each silence within a body. A body has `grace_s`, and after that
-    as long as its bytes so far take at `min_bytes_per_s`.
+    as long as its bytes so far take at `min_bytes_per_s`, but `longest_s` at most: whoever declares any size
+    and sends it slowly enough must not keep others from being checked for ever.
     """
 
     dns_s: float = 5.0
@@ -41,6 +42,7 @@ class Limits:
     idle_s: float = 30.0
     grace_s: float = 30.0
     min_bytes_per_s: float = 32_768.0
+    longest_s: float = 14_400.0
 
 
 class Outgoing:

@@ -24,7 +24,7 @@ from gateway.errors import (
     VersionExists,
     VersionNotFound,
 )
-from gateway.field_rules import read_fields, text
+from gateway.field_rules import Rule, read_fields, text
 from gateway.releases import fields as reading
 from gateway.releases.batch import version_of
 from gateway.releases.model import Build, BuildState, Channel, Project, Version
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_REASON = 500
+YANK_RULES: dict[str, Rule] = {"reason": text(MAX_REASON, lines=True)}
 
 
 class Publisher(NamedTuple):
@@ -200,7 +201,7 @@ class CatalogService:
         self, project_id: str, channel_id: str, version_id: str, body: Mapping[str, Any], who: Publisher
     ) -> Version:
         """Withdraw a version: it stays visible, and nobody is offered it any more. The body may say the `reason`."""
-        reason = read_fields(body, {"reason": text(MAX_REASON, lines=True)}).get("reason", "")
+        reason = read_fields(body, YANK_RULES).get("reason", "")
         return await self._replace_version(
             "version.yank",
             (project_id, channel_id, version_id),

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import InvalidRequest
-from gateway.field_rules import Rule, Wrong, optional, try_fields
-from gateway.releases.asset_overrides import Override, compile_overrides
+from gateway.field_rules import Rule, Schema, Wrong, object_schema, optional, or_null, takes, try_fields
+from gateway.releases.asset_overrides import Override, compile_overrides, overrides_schema
 from gateway.releases.model import GithubSource
 from gateway.releases.tags import CHANNEL_WORDS, tag_pattern
 
@@ -38,6 +38,11 @@ def try_source(value: Any) -> tuple[GithubSource | None, list[tuple[str, str]]]:
         return None, errors
     channels = tuple(found.pop("channels", {}).items())
     return GithubSource(**found, channels=channels, overrides=tuple(map(_override_text, overrides))), []
+
+
+def source_schema() -> Schema:
+    """Return the JSON Schema of what `try_source` takes."""
+    return or_null(object_schema(_RULES, ("repository",)))
 
 
 def missing_channels(project: Project) -> list[tuple[str, str]]:
@@ -76,24 +81,33 @@ def _override_text(override: Override) -> str:
     return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+@takes(type="string", pattern="^[A-Za-z0-9-]{1,39}/[A-Za-z0-9._-]{1,100}$", examples=["octo-org/notes"])
 def _repository(value: Any) -> str:
     if not isinstance(value, str) or not _REPOSITORY.fullmatch(value):
         raise Wrong("must be the owner and the name of a repository on GitHub, such as octo-org/notes")
     return value
 
 
+@takes(
+    type="object",
+    propertyNames={"enum": list(CHANNEL_WORDS)},
+    additionalProperties={"type": "string"},
+    examples=[{"beta": "beta"}],
+)
 def _channels(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
         raise Wrong("must be an object with the id of a channel for each kind of release")
     return value
 
 
+@takes(**overrides_schema())
 def _overrides(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise Wrong("must be a list of objects")
     return value
 
 
+@takes(type="number", minimum=0, maximum=MAX_SETTLE_S)
 def _settle_s(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value <= MAX_SETTLE_S:
         raise Wrong(f"must be a number of seconds from 0 to {MAX_SETTLE_S}")

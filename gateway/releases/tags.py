@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.field_rules import Wrong
+from gateway.field_rules import Wrong, takes
 from gateway.releases.asset_words import words_of
 from gateway.releases.versions import InvalidVersion, parse_version
 
@@ -68,6 +68,7 @@ def read_tag(tag: str, pattern: str | None = None, *, project: str | Sequence[st
     return TagReading(None, f"{tag!r} ends in no version of SemVer 2.0 such as 1.2.3")
 
 
+@takes(type="string", maxLength=MAX_TAG_CHARS, pattern=r"^[^{}]*\{version\}[^{}]*$", examples=["app-v{version}"])
 def tag_pattern(value: Any) -> str:
     """Take a project's tag pattern: plain text with `{version}` in it once. Raises `Wrong`."""
     ok = isinstance(value, str) and len(value) <= MAX_TAG_CHARS and value.isprintable() and value.count(PLACE) == 1

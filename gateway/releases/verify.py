@@ -255,7 +255,8 @@ class _Pace:
 
     @property
     def _slowest(self) -> float:
-        return self._start + self._limits.grace_s + self.received / self._limits.min_bytes_per_s
+        allowed_s = self._limits.grace_s + self.received / self._limits.min_bytes_per_s
+        return self._start + min(allowed_s, self._limits.longest_s)
 
     def advance(self, size: int) -> float:
         """Count bytes that have come, and return the new deadline."""

@@ -14,6 +14,17 @@ import semver
 
 MAX_CHARS: Final = 256
 _CACHED: Final = 4096
+# What the interface's description says of a version (https://semver.org, "suggested regular expression").
+VERSION_SCHEMA: Final = {
+    "type": "string",
+    "maxLength": MAX_CHARS,
+    "pattern": (
+        r"^v?(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+        r"(-(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)(\.(0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*))*)?"
+        r"(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
+    ),
+    "examples": ["1.2.3"],
+}
 
 # A part of a pre-release or of build metadata: a number comes before any word, and numbers compare as numbers.
 Identifier = tuple[int, int, str]

@@ -193,12 +193,18 @@ class _CredentialError(Exception):
 def _credential(
     provider: ProviderSettings, path: KeyPath, environ: Mapping[str, str], describer: Describer
 ) -> SecretStr:
-    ways = (provider.api_key.get_secret_value(), provider.api_key_env, provider.api_key_file)
+    ways = (
+        provider.api_key.get_secret_value(),
+        provider.api_key_env,
+        provider.api_key_file,
+        provider.token_file,
+        provider.token_command,
+    )
     given = [key for key, value in zip(CREDENTIAL_KEYS, ways, strict=True) if value]
     if len(given) > 1:
         allowed = f"give only one of {', '.join(CREDENTIAL_KEYS)}"
         raise _CredentialError(Problem(" and ".join(describer.name((*path, key)) for key in given), "", allowed))
-    if not given or given == ["api_key"] or not provider.enabled:
+    if not {"api_key_env", "api_key_file"}.intersection(given) or not provider.enabled:
         return provider.api_key
     try:
         if provider.api_key_file:

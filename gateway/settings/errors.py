@@ -99,7 +99,7 @@ def show(value: Any, key: Key | None) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
-_MASKS: Final = {"api_key_env": mask_variable, "api_key_file": mask_path}
+_MASKS: Final = {"api_key_env": mask_variable, "api_key_file": mask_path, "token_file": mask_path}
 
 
 def value_at(data: Any, path: Sequence[str | int]) -> Any:

@@ -211,6 +211,8 @@ class ProviderSettings(_Section):
     api_key: values.Secret = _NO_SECRET
     api_key_env: values.Text = ""
     api_key_file: values.FilePath | None = None
+    token_file: values.FilePath | None = None
+    token_command: values.Texts = []
     models: values.Texts | None = None
     priority: values.Whole = 100
     max_in_flight: values.Count = 200

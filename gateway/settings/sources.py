@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-CREDENTIAL_KEYS: Final = ("api_key", "api_key_env", "api_key_file")
+CREDENTIAL_KEYS: Final = ("api_key", "api_key_env", "api_key_file", "token_file", "token_command")
 _FILE_SUFFIX: Final = "_FILE"
 _MAX_SECRET_BYTES: Final = 65_536
 _MAX_CONFIG_BYTES: Final = 4_194_304

@@ -22,6 +22,7 @@ from gateway.releases.model import (
 )
 from gateway.releases.store import BuildKey, Counted, ProjectChange
 from gateway.storage import audit
+from gateway.storage.github_tables import github_releases, github_repositories, github_versions
 from gateway.storage.release_tables import (
     build_checks,
     build_downloads,
@@ -44,9 +45,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# From the bottom up, as the foreign keys ask.
-_BELOW_PROJECT = (build_downloads, build_checks, release_builds, release_versions, release_channels)
-_BELOW_CHANNEL = (build_downloads, build_checks, release_builds, release_versions)
+# From the bottom up, as the foreign keys ask. What GitHub's releases were made into goes too, or else what is made anew
+# under the same name would count as made of them.
+_BELOW_CHANNEL = (build_downloads, build_checks, release_builds, release_versions, github_versions)
+_BELOW_PROJECT = (*_BELOW_CHANNEL, release_channels, github_releases, github_repositories)
 
 
 class CatalogTable:

@@ -144,4 +144,5 @@ def read_answer(body: bytes) -> CompletionResponse:
         tool_calls=[tool_call(block, arguments_of(block)) for block in tools] or None,
         thinking_blocks=thoughts or None,
         usage=count.usage(final=True) if message.usage else None,
+        native=body,
     )

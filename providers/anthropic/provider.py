@@ -7,13 +7,17 @@ from urllib.parse import quote
 
 import msgspec
 
-from providers import errors
+from providers import errors, vendor_errors
 from providers.anthropic.answer import read_answer
+from providers.anthropic.native import MessagesRequest, NativeStream, native_body
 from providers.anthropic.request import to_messages
 from providers.anthropic.stream import MessageStream
 from providers.http import HTTPProvider
+from providers.transport import Endpoint, close, read_start
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from providers.base import CompletionRequest, CompletionResponse
     from providers.config import ProviderConfig
     from providers.transport import Transport
@@ -24,12 +28,17 @@ API_VERSION = "2023-06-01"
 DEFAULT_MAX_TOKENS = 4_096
 MAX_MODEL_PAGES = 20
 _PAGE_SIZE = 1_000
+_BETA = "anthropic-beta"
 
 
 class _Model(msgspec.Struct):
     id: str
     max_input_tokens: int | None = None
     max_tokens: int | None = None
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int
 
 
 class _ModelPage(msgspec.Struct):
@@ -95,6 +104,8 @@ class AnthropicProvider(HTTPProvider):
     def body_fields(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
         """Return the request in this dialect; raises `NotExpressible`."""
         omitted = self.config.options_for(request.model).omit_params
+        if isinstance(request, MessagesRequest):
+            return {**native_body(request, omitted), "stream": True} if stream else native_body(request, omitted)
         fields = {name: request.get(name) for name in request.fields if name not in omitted and name != "messages"}
         fields["messages"] = request.messages
         usual = self._max_tokens(request.model)
@@ -112,9 +123,49 @@ class AnthropicProvider(HTTPProvider):
         """Read a whole message."""
         return read_answer(body)
 
-    def read_stream(self, request: CompletionRequest) -> MessageStream:  # noqa: ARG002 - a message has one answer.
-        """Return a reader of a message's events."""
-        return MessageStream()
+    def read_stream(self, request: CompletionRequest) -> MessageStream:
+        """Return a reader of a message's events, which keeps them for a client that speaks this dialect itself."""
+        return NativeStream() if isinstance(request, MessagesRequest) else MessageStream()
+
+    def request_headers(self, request: CompletionRequest) -> Mapping[str, str]:
+        """Return the client's headers; the betas that it asks for come beside those of the configuration."""
+        if not isinstance(request, MessagesRequest) or not request.native_headers:
+            return request.headers
+        headers = {**request.headers, **request.native_headers}
+        configured = self._headers.get(_BETA)
+        if configured and _BETA in headers:
+            headers[_BETA] = f"{configured},{headers[_BETA]}"
+        return headers
+
+    async def count_tokens(self, request: CompletionRequest) -> int | None:
+        """Ask for the number of tokens of a prompt; raises types of `providers.errors`.
+
+        None for a request of another dialect, and from a server that cannot count, as compatible ones often cannot.
+        """
+        if not isinstance(request, MessagesRequest):
+            return None
+        headers = self.request_headers(request)
+        if self._bearer is not None:
+            headers = {**headers, "authorization": f"Bearer {await self._bearer.get()}"}
+        body = native_body(request, self.config.options_for(request.model).omit_params)
+        endpoint = Endpoint(f"{self.chat_url('')}/count_tokens", {"content-type": "application/json", **self._headers})
+        response = await self.transport.send(
+            "POST",
+            endpoint,
+            connect_s=self.config.timeouts.connect_s,
+            headers=headers,
+            content=msgspec.json.encode(body),
+        )
+        try:
+            answer = await read_start(response)
+        finally:
+            await close(response)
+        if not response.is_success:
+            raise vendor_errors.from_response(response.status_code, response.headers, answer)
+        try:
+            return msgspec.json.decode(answer, type=_Counted).input_tokens
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
 
     def drop_refused_default(
         self, fields: dict[str, Any], request: CompletionRequest, refusal: errors.RequestRefused

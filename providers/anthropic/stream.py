@@ -101,7 +101,7 @@ class MessageStream(StreamedAnswer):
         try:
             fields = _decode(event.data)
         except _DECODE_ERRORS as exc:
-            if _kind(event.data) in (None, *_READERS):
+            if kind_of(event.data) in (None, *_READERS):
                 self.malformed(exc)
             return None
         if fields.type == "error" or (not fields.type and fields.error):
@@ -189,8 +189,8 @@ class MessageStream(StreamedAnswer):
         self.done = True
 
 
-def _kind(data: bytes) -> str | None:
-    """Return the type of an event that cannot be read as one of the known ones; None when it has none."""
+def kind_of(data: bytes) -> str | None:
+    """Return the type of any event; None when it has none or is no event at all."""
     try:
         return _decode_kind(data).type or None
     except _DECODE_ERRORS:

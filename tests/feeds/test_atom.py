@@ -21,13 +21,13 @@ from gateway.releases.feeds.packages import Package
 from gateway.releases.model import Architecture, Platform, Version
 from gateway.releases.updates import compile_project
 from tests.feeds.package_catalogue import FEEDS, NOTES, PUBLIC, feeds, make_notes, publish
+from tests.releases.catalogue_http import Running, running
 from tests.releases.small_catalogue import build, stable, version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.releases.catalogue_http import Running
 
 ATOM = f"{FEEDS}/releases.atom"
 NAMESPACE = "{http://www.w3.org/2005/Atom}"
@@ -216,3 +216,14 @@ def test_any_notes_survive_in_json(notes: str) -> None:
     assert feed["Assets"][0]["NotesMarkdown"] == notes
     answer = squirrel.mac_answer(decision.offered, "https://example.com")
     assert json.loads(bytes(json_response(answer).body)) == answer
+
+
+async def test_a_new_address_reaches_readers_that_have_the_feed(tmp_path: Path) -> None:
+    """The feed names where it is to be had, which the settings say."""
+    tags = set()
+    for number, place in enumerate(("https://old.example.com", "https://new.example.com")):
+        async with running(tmp_path, GATEWAY_SERVER__PUBLIC_URL=place) as found:
+            if number == 0:
+                await make_notes(found.client, news("1.0.0", 1))
+            tags.add((await found.client.get(ATOM)).headers["etag"])
+    assert len(tags) == 2

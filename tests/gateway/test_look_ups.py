@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial, partialmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -116,6 +117,39 @@ async def test_a_change_is_looked_up_once(rig: Rig) -> None:
     assert [await rig.spent(key) for _ in range(2)] == [(200, 1, 1), (200, 0, 0)]
     await make_key(rig.client, "another")
     assert await rig.spent(key) == (200, 0, 0)
+
+
+async def test_what_was_looked_up_since_a_change_is_not_looked_up_again(rig: Rig) -> None:
+    """The change is heard of a moment after the first request with a new key; an outage may lie in between."""
+    key = await make_key(rig.client, "k", "canUseAI")
+    assert await rig.spent(key) == (200, 1, 1)
+    await rig.app._wiring.authenticator.refresh()
+    assert await rig.spent(key) == (200, 0, 0)
+
+
+async def test_a_change_of_another_key_during_a_look_up_changes_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the key itself makes the next request look again."""
+    key = await make_key(rig.client, "k", "canUseAI")
+    find = KeyTable.find
+
+    async def found_then_changed(name: str, table: KeyTable, digests: list[str]) -> Any:
+        found = await find(table, digests)
+        await rig.client.patch(path_of(name), json={"description": "changed"}, headers=KEY)
+        return found
+
+    await make_key(rig.client, "other")
+    for name, look_ups in (("k", 1), ("other", 0)):
+        await rig.client.patch(path_of("k"), json={"description": "as before"}, headers=KEY)
+        with monkeypatch.context() as patched:
+            patched.setattr(KeyTable, "find", partialmethod(_called, partial(found_then_changed, name)))
+            assert (await rig.client.get("/v1/models", headers=key)).status_code == 200
+        assert (await rig.spent(key))[:2] == (200, look_ups)
+
+
+async def _called(table: KeyTable, act: Any, digests: list[str]) -> Any:
+    return await act(table, digests)
 
 
 async def test_a_key_expires_without_a_look_up_that_says_so(rig: Rig) -> None:

@@ -103,7 +103,7 @@ UNKNOWN = [
     "/v1/",
     "/v1/models/",
     "/v1/nowhere",
-    "/v1/messages",
+    "/v1/messages/batches",
     "/api/v2/v1/messages/count",
 ]
 
@@ -122,3 +122,11 @@ async def test_a_404_does_not_repeat_the_path(client: httpx.AsyncClient) -> None
     """Some clients put their key there."""
     response = await client.get("/keys/lbapi_0123456789abcdefghij")
     assert "0123456789" not in assert_canonical_error(response, "NOT_FOUND", 404)["message"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models%0A", "/projects/x/channels/y/latest%0A", "/health/live%0a", "/Health", "/health/%2e"]
+)
+async def test_a_path_is_only_its_own(client: httpx.AsyncClient, path: str) -> None:
+    """What nearly looks like a known path is no second way to it, past who filters paths before the gateway."""
+    assert_canonical_error(await client.get(path, headers=KEY), "NOT_FOUND", 404)

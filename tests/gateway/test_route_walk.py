@@ -45,8 +45,13 @@ FEEDS = "/updates/{project}/{channel}"
 # Written down here once more, so that a row that changes by mistake does not change the test.
 DOCUMENTED: dict[tuple[str, str], Documented] = {
     ("POST", "/v1/chat/completions"): Documented((P.USE_AI,), 200, HELLO),
+    ("POST", "/v1/messages"): Documented((P.USE_AI,), 200, {**HELLO, "max_tokens": 5}),
+    ("POST", "/v1/messages/count_tokens"): Documented((P.USE_AI,), 200, HELLO),
     ("POST", "/ai/chat"): Documented((P.USE_AI,), 200, HELLO),
+    ("POST", "/v1/completions"): Documented((P.USE_AI,), 400, {"prompt": "hi"}),
+    ("POST", "/v1/embeddings"): Documented((P.USE_AI,), 400, {"model": "echo-1", "input": "hi"}),
     ("GET", "/v1/models"): Documented((P.USE_AI,), 200),
+    ("GET", "/v1/models/{model:path}"): Documented((P.USE_AI,), 404),
     ("GET", "/ai/status"): Documented((), 200),
     ("POST", "/admin/keys"): Documented((P.CREATE_KEYS,), 400, {}),
     ("GET", "/admin/keys"): Documented((P.CREATE_KEYS, P.REVOKE_KEYS), 200),
@@ -95,6 +100,8 @@ DOCUMENTED: dict[tuple[str, str], Documented] = {
     ("GET", "/health/live"): Documented((), 200),
     ("GET", "/health/ready"): Documented((), 200),
     ("GET", "/metrics"): Documented((P.READ_METRICS,), 200),
+    ("GET", "/openapi.json"): Documented((), 200),
+    ("GET", "/openapi.yaml"): Documented((), 200),
     ("GET", "/"): Documented((), 200),
 }
 EACH_ROUTE = pytest.mark.parametrize("route", DOCUMENTED, ids=" ".join)

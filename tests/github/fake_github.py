@@ -89,6 +89,7 @@ class FakeGithub:
         self.clock = clock
         self.repository = repository
         self.repository_id = repository_id
+        self.is_private = False
         self.old_names: list[str] = []
         self.releases: dict[int, Release] = {}
         self.requests: list[Asked] = []
@@ -252,7 +253,8 @@ class FakeGithub:
         if not is_known or self.is_gone:
             return self._not_found()
         if not rest:
-            return self._json(200, {"id": self.repository_id, "full_name": self.repository})
+            shown = {"id": self.repository_id, "full_name": self.repository, "private": self.is_private}
+            return self._json(200, shown)
         if rest == ["releases"]:
             return self._list(request)
         release = self.releases.get(int(rest[1]))

@@ -95,3 +95,39 @@ async def test_a_build_that_people_replaced_stays_theirs(tmp_path: Path) -> None
         at.clock.advance(SETTLE_S)
         await at.round()
         assert (await at.served())[STABLE].keys() == {"linux-x64", "windows-x64"}
+
+
+async def test_a_project_that_was_made_anew_owes_nothing_to_the_old_one(tmp_path: Path) -> None:
+    """What is published by hand in it is nobody else's, though the old one had a version of that name from GitHub."""
+    async with scene(tmp_path) as at:
+        await at.add_project()
+        release = at.github.publish("v1.0.0", LINUX)
+        await at.settle()
+        service, who = at.service()
+        await service.delete_project("app", who)
+        await at.add_project()
+        await service.publish("app", "stable", {"id": "1.0.0", "name": "By hand"}, who)
+        await at.next_poll()
+        at.clock.advance(SETTLE_S)
+        await at.round()
+        assert (await at.versions())[STABLE].builds == ()
+        assert "was not taken over" in (await at.seen())["v1.0.0"].reason
+        del at.github.releases[release.id]
+        await at.next_poll()
+        assert list(await at.served()) == [STABLE]
+
+
+async def test_a_channel_that_was_made_anew_owes_nothing_to_the_old_one(tmp_path: Path) -> None:
+    """The same for a channel alone."""
+    async with scene(tmp_path) as at:
+        await at.add_project()
+        release = at.github.publish("v1.0.0-beta.1", LINUX)
+        await at.settle()
+        assert list(await at.served()) == [("beta", "1.0.0-beta.1")]
+        service, who = at.service()
+        await service.delete_channel("app", "beta", who)
+        await service.create_channel("app", {"id": "beta"}, who)
+        await service.publish("app", "beta", {"id": "1.0.0-beta.1", "name": "By hand"}, who)
+        del at.github.releases[release.id]
+        await at.next_poll()
+        assert list(await at.served()) == [("beta", "1.0.0-beta.1")]

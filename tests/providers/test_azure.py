@@ -135,3 +135,41 @@ def test_an_address_is_required(transport: Transport) -> None:
     """There is no Azure resource for everybody."""
     with pytest.raises(ValueError, match="base_url"):
         azure("", transport)
+
+
+def test_the_v1_address_takes_a_named_version(transport: Transport) -> None:
+    """Features that are not yet general want `preview` there, and no deployment in the path."""
+    provider = azure("https://res.openai.azure.com", transport, api_version="preview")
+    assert provider.chat_url("d") == "https://res.openai.azure.com/openai/v1/chat/completions?api-version=preview"
+    assert provider.models_url() == "https://res.openai.azure.com/openai/v1/models?api-version=preview"
+
+
+@pytest.mark.parametrize(("filtered", "reasons"), [(True, ["stop", "content_filter"]), (False, ["stop"])])
+async def test_what_the_asynchronous_filter_finds_late_is_passed_on(
+    up: Upstream, transport: Transport, filtered: bool, reasons: list[str]
+) -> None:
+    """The text is out by then; the client learns from the last reason that it must not be shown."""
+    up.default = Script.azure_late_filter("Hello", filtered=filtered)
+    events = await collect(azure(up, transport), question("dep"))
+    assert text_of(events) == "Hello"
+    assert [event.finish_reason for event in events if event.finish_reason] == reasons
+    assert b"check_offset" in (events[-2].raw or b"") or b"check_offset" in (events[-1].raw or b"")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("429", errors.RateLimited),
+        ("content_filter", errors.ContentFiltered),
+        ("500", errors.ServerFailed),
+        ("DeploymentNotFound", errors.ModelNotServed),
+    ],
+)
+async def test_an_error_after_the_frames_about_filters_is_one(
+    up: Upstream, transport: Transport, code: str, kind: type[errors.ProviderError]
+) -> None:
+    """The 200 went out before the model was asked, and nothing of the answer has come."""
+    up.default = Script.azure_error_in_stream(code)
+    with pytest.raises(errors.ProviderError) as raised:
+        await collect(azure(up, transport), question("dep"))
+    assert type(raised.value) is kind

@@ -46,6 +46,7 @@ def test_the_public_names_are_these() -> None:
         "StreamEvent",
         "Usage",
         "events_of",
+        "text_chars",
     }
     assert public_names(config) == {"ModelOptions", "ProviderConfig", "Timeouts"}
     assert public_names(errors) == {
@@ -73,7 +74,7 @@ def test_the_public_names_are_these() -> None:
 
 
 def test_the_methods_of_a_provider_are_these() -> None:
-    """The four of the product page, and two that most adapters leave as they are."""
+    """The four of the product page, and three that most adapters leave as they are."""
     methods = {
         name: list(inspect.signature(value).parameters)[1:]
         for name, value in vars(AIProvider).items()
@@ -84,7 +85,9 @@ def test_the_methods_of_a_provider_are_these() -> None:
         "chat_completion": ["request"],
         "is_healthy": [],
         "get_models": [],
+        "count_tokens": ["request"],
         "context_length": ["model"],
+        "is_loaded": ["model"],
         "aclose": [],
     }
     assert AIProvider.__abstractmethods__ == {"stream_completion"}
@@ -101,12 +104,12 @@ def test_the_methods_of_a_provider_are_these() -> None:
             StreamEvent,
             (
                 "content reasoning refusal tool_calls thinking_blocks finish_reason usage usage_only other_content "
-                "model raw headers"
+                "model raw native headers"
             ),
         ),
         (
             base.CompletionResponse,
-            "content model finish_reason reasoning refusal tool_calls thinking_blocks usage raw headers",
+            "content model finish_reason reasoning refusal tool_calls thinking_blocks usage raw native headers",
         ),
     ],
 )

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from providers import errors
+from providers.base import events_of
 from providers.config import ProviderConfig
 from providers.lmstudio import DEFAULT_ORIGIN, LMStudioProvider, LocalModel
 from providers.transport import Transport
 from tests.providers.support import collect, question, text_of
 from tests.upstream import Script, Upstream
-from tests.upstream.frames import lmstudio_v0_models, lmstudio_v1_models
+from tests.upstream.frames import event, lmstudio_v0_models, lmstudio_v1_models, text_stream
 
 
 def lmstudio(up: Upstream, transport: Transport, **settings: Any) -> LMStudioProvider:
@@ -48,13 +49,13 @@ async def test_each_loaded_instance_can_be_asked_for(up: Upstream, transport: Tr
     assert provider.context_length("m:2") == 16_384
 
 
-async def test_models_that_cannot_chat_are_left_out(up: Upstream, transport: Transport) -> None:
-    """An embedding model would only answer with an error."""
+async def test_models_that_cannot_chat_come_last(up: Upstream, transport: Transport) -> None:
+    """The first one answers clients that name no model; those that embed have a surface of their own."""
     up.lmstudio_v1 = {"models": [model("emb", type="embedding"), model("see", type="vlm"), model("plain")]}
-    assert await lmstudio(up, transport).get_models() == ["see", "plain"]
+    assert await lmstudio(up, transport).get_models() == ["see", "plain", "emb"]
     up.lmstudio_v1 = None
     up.lmstudio_v0 = {"data": [{"id": "emb", "type": "embeddings"}, {"id": "see", "type": "vlm"}, {"id": "plain"}]}
-    assert await lmstudio(up, transport).get_models() == ["see", "plain"]
+    assert await lmstudio(up, transport).get_models() == ["see", "plain", "emb"]
 
 
 async def test_the_older_page_is_read_when_the_newer_is_missing(up: Upstream, transport: Transport) -> None:
@@ -120,6 +121,55 @@ async def test_missing_details_are_unknown_and_not_an_error(
     assert provider.local_models == (known,)
 
 
+async def test_a_check_of_health_brings_what_is_loaded(up: Upstream, transport: Transport) -> None:
+    """A list of models that the operator wrote down is never discovered, and what is loaded changes all the time."""
+    up.lmstudio_v1 = lmstudio_v1_models({"a": 8_192}, ["b"])
+    provider = lmstudio(up, transport, models=("a", "b"))
+    assert (provider.is_loaded("a"), provider.context_length("a")) == (None, None)
+    assert await provider.is_healthy()
+    assert (provider.is_loaded("a"), provider.is_loaded("b"), provider.is_loaded("c")) == (True, False, None)
+    up.lmstudio_v1 = lmstudio_v1_models({"b": 4_096}, ["a"])
+    assert await provider.is_healthy()
+    assert (provider.is_loaded("a"), provider.is_loaded("b"), provider.context_length("b")) == (False, True, 4_096)
+    assert [call.path for call in up.requests] == ["/api/v1/models"] * 2
+
+
+async def test_a_server_without_state_pages_is_checked_as_any_other(up: Upstream, transport: Transport) -> None:
+    """One request a check, once it is known that there are none."""
+    provider = lmstudio(up, transport)
+    await provider.get_models()
+    assert await provider.is_healthy()
+    assert [call.path for call in up.requests[-2:]] == ["/v1/models"] * 2
+    assert provider.is_loaded("gpt-4") is True
+    up.healthy = False
+    assert not await provider.is_healthy()
+
+
+async def test_a_refused_token_is_not_healthy(up: Upstream, transport: Transport) -> None:
+    """Whichever page is asked."""
+    up.lmstudio_v1 = lmstudio_v1_models({"a": 8_192})
+    up.require_key = "another"
+    assert not await lmstudio(up, transport, api_key="wrong").is_healthy()
+
+
+NAMED = b'event: model_load.progress\ndata: {"type":"model_load.progress","progress":0.5}\n\n'
+MEMBER = b'data: {"choices":[{"index":0,"delta":{"content":null}}],"prompt_progress":{"total":9,"processed":3}}\n\n'
+
+
+@pytest.mark.parametrize("report", [NAMED, MEMBER])
+async def test_reports_of_progress_are_signs_of_work_and_no_content(
+    up: Upstream, transport: Transport, report: bytes
+) -> None:
+    """Loading a model and reading a long prompt take minutes; none of it is part of the answer."""
+    answer = b"".join(map(event, text_stream("Hi", 1, model="m"))) + event("[DONE]")
+    up.default = Script.sse(report * 300 + answer, piece_bytes=len(report))
+    items = [item async for item in lmstudio(up, transport).stream_completion(question("m"))]
+    assert [] in items
+    events = [one for item in items for one in events_of(item)]
+    assert text_of(events) == "Hi"
+    assert not any(b"progress" in (one.raw or b"") for one in events)
+
+
 async def test_a_server_that_is_away_raises(up: Upstream, transport: Transport) -> None:
     """LM Studio is often simply not started."""
     await up.refuse_connections()
@@ -158,7 +208,7 @@ async def test_the_address_is_taken_with_or_without_v1(up: Upstream, transport: 
     assert await provider.get_models() == ["m"]
     assert await provider.is_healthy()
     assert text_of(await collect(provider, question("m"))) == "Hello world"
-    assert [call.path for call in up.requests] == ["/api/v1/models", "/v1/models", "/v1/chat/completions"]
+    assert [call.path for call in up.requests] == ["/api/v1/models", "/api/v1/models", "/v1/chat/completions"]
 
 
 def test_a_local_server_is_the_default(transport: Transport) -> None:

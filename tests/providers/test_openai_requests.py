@@ -222,7 +222,7 @@ async def test_addresses_made_from_model_names_are_bounded(
     provider = openai(up, transport)
     monkeypatch.setattr(provider, "chat_url", lambda model: f"{up.base_url}/chat/completions?{model}")
     for number in range(1_005):
-        provider._endpoint(f"m{number}")
+        provider._endpoint(question(f"m{number}"))
     assert len(provider._endpoints) <= 1_000
     await provider.chat_completion(question())
 

@@ -24,6 +24,12 @@ def refusal(status: int, **members: Any) -> errors.ProviderError:
     return from_response(status, NO_HEADERS, json.dumps({"error": body}).encode())
 
 
+def test_a_model_that_a_project_may_not_use_says_nothing_about_the_credential() -> None:
+    """OpenAI answers 403 there, and the provider's other models must go on answering."""
+    assert type(refusal(403, code="model_not_found")) is errors.ModelNotServed
+    assert type(refusal(403, code="permission_denied")) is errors.CredentialRefused
+
+
 STATUSES: dict[int, type[errors.ProviderError]] = {
     301: errors.UnreadableAnswer,
     304: errors.UnreadableAnswer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ASKED = {"current_version": "0.1.0", "platform": "windows", "architecture": "x64"}
+QUESTIONS = 1_000
+MORE = (
+    *("client_id=a", "client_id=b", "stagingId=a", "stagingId=c", "client%5Fid=a", "staging%49d=b", "stagingId=%20"),
+    *(
+        "client_id=",
+        "client_id",
+        "client_id=a+b",
+        "client_id=%00",
+        "explain=0",
+        "explain=1",
+        "",
+        "x=1",
+        "os_version=10",
+    ),
+    *("launcher_version=1.0.0", "current%5Fversion=0.1.0"),
+)
 
 
 def ready(validator: str = "x") -> ReadyAnswer:
@@ -67,7 +84,13 @@ async def test_nothing_is_kept_for_a_client_with_an_id_of_its_own(tmp_path: Path
         for order in (ASKED | params, params | ASKED):
             shared = await client.get(f"{STABLE}/update", params=order, headers=headers)
             assert (shared.content, shared.headers["etag"]) == (plain.content, plain.headers["etag"])
-        assert 0 < len(ready_answers(app.state.catalogue.now)) <= 2
+        # At most the plain question, and one with an id in each place.
+        assert 0 < len(ready_answers(app.state.catalogue.now)) <= 3
+        count = len(ready_answers(app.state.catalogue.now))
+        for number in range(5):
+            others = dict.fromkeys(params, f"other-{number}")
+            await client.get(f"{STABLE}/update", params=ASKED | others, headers=headers)
+        assert len(ready_answers(app.state.catalogue.now)) == count
         await made(client, VERSIONS, {"id": "99.0.0", "rollout_percent": 50, "builds": [build("99.0.0")]})
         response = await client.get(f"{STABLE}/update", params=ASKED | params, headers=headers)
         assert response.status_code == 200
@@ -83,6 +106,57 @@ async def test_a_wrong_id_is_refused_whatever_is_kept(tmp_path: Path, wrong: str
         for _ in range(2):
             assert (await client.get(f"{STABLE}/update?{asked}")).status_code == 200
             assert (await client.get(f"{STABLE}/update?{asked}&{wrong}")).status_code == 400
+
+
+async def test_what_is_kept_is_what_would_be_answered_anew(tmp_path: Path) -> None:
+    """However a question is written: twice, in another order, percent-encoded, wrong, with an id or several."""
+    chance = random.Random(5)
+    async with running(tmp_path) as (app, client):
+        await import_example(client)
+        for _ in range(QUESTIONS):
+            parts = [f"{name}={value}" for name, value in ASKED.items()]
+            parts += chance.choices(MORE, k=chance.choice((0, 1, 1, 2)))
+            if chance.random() < 0.3:
+                chance.shuffle(parts)
+            path = f"{STABLE}/update?{'&'.join(parts)}"
+            headers = {"x-user-staging-id": "z"} if chance.random() < 0.2 else {}
+            kept = ready_answers(app.state.catalogue.now)
+            answer = await client.get(path, headers=headers)
+            before = dict(kept)
+            kept.clear()
+            anew = await client.get(path, headers=headers)
+            kept.clear()
+            kept.update(before)
+            assert answer.status_code == anew.status_code, path
+            if anew.status_code == 200:
+                assert (answer.content, answer.headers["etag"]) == (anew.content, anew.headers["etag"]), path
+
+
+async def test_a_question_of_many_kilobytes_is_not_kept(tmp_path: Path) -> None:
+    """A query may be padded with what means nothing, and thousands of such would fill the memory."""
+    async with running(tmp_path) as (app, client):
+        await import_example(client)
+        asked = "&".join(f"{name}={value}" for name, value in ASKED.items())
+        response = await client.get(f"{STABLE}/update?{asked}{'&' * 10_000}")
+        assert response.status_code == 200
+        assert not ready_answers(app.state.catalogue.now)
+
+
+async def test_addresses_that_changed_reach_clients_that_ask_with_a_validator(tmp_path: Path) -> None:
+    """Otherwise launchers would go to the gateway's old address until the next release."""
+    asked = f"{STABLE}/update?" + "&".join(f"{name}={value}" for name, value in ASKED.items())
+    tags: set[str] = set()
+    settings: tuple[dict[str, str], ...] = (
+        {},
+        {"GATEWAY_RELEASES__DOWNLOAD_URLS": "gateway"},
+        {"GATEWAY_RELEASES__DOWNLOAD_URLS": "gateway", "GATEWAY_SERVER__PUBLIC_URL": "https://new.example"},
+    )
+    for environ in settings:
+        async with running(tmp_path, **environ) as (_, client):
+            if not tags:
+                await import_example(client)
+            tags.add((await client.get(asked)).headers["etag"])
+    assert len(tags) == 3
 
 
 async def test_a_book_is_not_kept(tmp_path: Path) -> None:

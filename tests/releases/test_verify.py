@@ -253,6 +253,14 @@ async def test_a_download_may_last_as_long_as_it_flows() -> None:
         assert_good(await check(server, declared(content, server.url("/file")), Limits(idle_s=1.5)), content)
 
 
+async def test_no_download_lasts_for_ever() -> None:
+    """A few builds of a petabyte each, sent just fast enough, would keep all others waiting for years."""
+    content = bytes(10_000)
+    async with FileServer({"/file": fs.dripping(content, len(content))}) as server:
+        flowing = Limits(longest_s=0.3)
+        assert_bad(await check(server, declared(content, server.url("/file")), flowing), Reason.TOO_SLOW)
+
+
 async def test_validators_are_kept_for_the_next_probe() -> None:
     """They are how a probe notices that a file was exchanged."""
     date = "Mon, 23 Nov 2026 10:00:00 GMT"

@@ -188,7 +188,8 @@ class Setup:
 
 def request(**fields: Any) -> CompletionRequest:
     """Return a chat request."""
-    return CompletionRequest.of(MODEL, [{"role": "user", "content": "hi"}], **fields)
+    messages = fields.pop("messages", [{"role": "user", "content": "hi"}])
+    return CompletionRequest.of(MODEL, messages, **fields)
 
 
 async def taken(call: StreamCall, into: list[StreamEvent] | None = None) -> list[StreamEvent]:

@@ -22,12 +22,16 @@ _TEXTS: dict[str, Callable[[str], Script]] = {
     "no-space-after-colon": Script.no_space_after_colon,
     "multi-line-data": Script.multi_line_data,
     "azure-stream": Script.azure_stream,
+    "azure-late-filter": Script.azure_late_filter,
+    "text-completion": Script.text_completion,
     "usage-on-every-chunk": Script.usage_on_every_chunk,
     "usage-on-finish-chunk": Script.usage_on_finish_chunk,
 }
 _PLAIN: dict[str, Callable[[], Script]] = {
     "tool-call-stream": Script.tool_call_stream,
     "azure-content-filter": Script.azure_content_filter,
+    "azure-error-in-stream": Script.azure_error_in_stream,
+    "embeddings": Script.embeddings,
     "invalid-json": Script.invalid_json,
     "reset": Script.reset,
     "close-before-headers": Script.close_before_headers,

@@ -211,6 +211,41 @@ class Answers(Steps):
         return cls.steps(PerCall(choose))
 
     @classmethod
+    def embeddings(cls, *, knows_base64: bool = True, usage: JsonObject | None = None) -> Self:
+        """One vector for each input: its length, a half and minus one; in base64 if that is asked for and known."""
+
+        def choose(call: Recorded) -> list[Step]:
+            given = call.document.get("input")
+            inputs = given if isinstance(given, list) and not isinstance(given[0], int) else [given or ""]
+            as_base64 = knows_base64 and call.document.get("encoding_format") == "base64"
+            counted = usage or {"prompt_tokens": 3 * len(inputs), "total_tokens": 3 * len(inputs)}
+            vectors = [[float(len(text)), 0.5, -1.0] for text in inputs]
+            return [json_answer(frames.embedding_list(vectors, call.model, counted, as_base64=as_base64))]
+
+        return cls.steps(PerCall(choose))
+
+    @classmethod
+    def text_completion(cls, text: str = DEFAULT_TEXT) -> Self:
+        """A whole text completion, streamed if the call asked for a stream, with one choice for each prompt."""
+
+        def choose(call: Recorded) -> list[Step]:
+            prompt = call.document.get("prompt")
+            count = len(prompt) if isinstance(prompt, list) and isinstance(prompt[0], str) else 1
+            members = answer_members(call)
+            whole = [frames.text_choice(text, index, "stop") for index in range(count)]
+            if not call.stream:
+                return [json_answer(frames.text_completion(whole, usage=frames.default_usage(), **members))]
+            parts = [
+                frames.text_choice(part, index) for index in range(count) for part in frames.split_text(text, 4)
+            ] + [frames.text_choice("", index, "stop") for index in range(count)]
+            chunks = [frames.text_completion([part], **members) for part in parts]
+            if call.include_usage:
+                chunks.append(frames.text_completion([], usage=frames.default_usage(), **members))
+            return stream_of([*chunks, DONE])
+
+        return cls.steps(PerCall(choose))
+
+    @classmethod
     def split_every_byte(cls, text: str = TRICKY_TEXT) -> Self:
         """A whole stream written one byte at a time, with multi-byte UTF-8, U+2028 and U+2029 in it."""
         return cls.steps(TextAnswer(text, cut=_single_bytes))
@@ -243,6 +278,22 @@ class Answers(Steps):
     def azure_stream(cls, text: str = DEFAULT_TEXT) -> Self:
         """A whole stream as Azure sends it: no choices in the first frame, annotation frames, base model."""
         return cls.steps(TextAnswer(text, model=frames.AZURE_BASE_MODEL, reshape=frames.azure_chunks))
+
+    @classmethod
+    def azure_late_filter(cls, text: str = DEFAULT_TEXT, *, filtered: bool = True) -> Self:
+        """A stream of Azure's asynchronous filter: what it found stands behind the finish reason, before the end."""
+
+        def reshape(chunks: list[JsonObject]) -> list[JsonObject]:
+            return [*frames.azure_chunks(chunks), frames.azure_late_signal(filtered=filtered)]
+
+        return cls.steps(TextAnswer(text, model=frames.AZURE_BASE_MODEL, reshape=reshape))
+
+    @classmethod
+    def azure_error_in_stream(cls, code: str = "429", text: str = "") -> Self:
+        """A 200 that begins with Azure's frames, and `text` if there is any, and then turns out to be an error."""
+        chunks = [*frames.text_stream(text, finish_reason=None, model=frames.AZURE_BASE_MODEL)]
+        error = frames.error_body("The service cannot answer now.", None, code)
+        return cls.steps(*stream_of([*frames.azure_chunks(chunks), error]))
 
     @classmethod
     def usage_on_every_chunk(cls, text: str = DEFAULT_TEXT) -> Self:

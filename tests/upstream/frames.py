@@ -6,7 +6,9 @@ streaming and LM Studio's REST pages. Every function returns fresh objects, so a
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 from collections.abc import Iterable
 from typing import Any
 
@@ -129,6 +131,27 @@ def completion(
     return answer if usage is None else {**answer, "usage": usage}
 
 
+def text_choice(text: str, index: int = 0, finish_reason: str | None = None) -> JsonObject:
+    """One choice of a text completion."""
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish_reason}
+
+
+def text_completion(choices: list[JsonObject], *, usage: JsonObject | None = None, **members: Any) -> JsonObject:
+    """A text completion, or one chunk of it; both have the same shape."""
+    common = {"id": ANSWER_ID, "object": "text_completion", "created": CREATED, "model": DEFAULT_MODEL}
+    return {**common, "choices": choices, "usage": usage, **members}
+
+
+def embedding_list(vectors: list[list[float]], model: str, usage: JsonObject, *, as_base64: bool) -> JsonObject:
+    """The answer of `POST /v1/embeddings`; in base64 a vector is little-endian numbers of 32 bits."""
+
+    def written(vector: list[float]) -> list[float] | str:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if as_base64 else vector
+
+    data = [{"object": "embedding", "index": i, "embedding": written(vector)} for i, vector in enumerate(vectors)]
+    return {"object": "list", "data": data, "model": model, "usage": usage}
+
+
 def error_body(
     message: str = "The server had an error while processing your request.",
     type: str | None = "server_error",  # noqa: A002 - the member's name on the wire.
@@ -171,6 +194,17 @@ def azure_chunks(chunks: list[JsonObject]) -> list[JsonObject]:
         if first_content or (choices and choices[0]["finish_reason"]):
             frames.append(annotation)
     return frames
+
+
+def azure_late_signal(*, filtered: bool) -> JsonObject:
+    """What the asynchronous filter says after the text: a choice with no `delta`, and a finish reason if it objects."""
+    results = _filter_results()
+    if filtered:
+        results["violence"] = {"filtered": True, "severity": "high"}
+    offsets = {"check_offset": 506, "start_offset": 44, "end_offset": 571}
+    note = {"content_filter_results": results, "content_filter_offsets": offsets}
+    choice = {"index": 0, "finish_reason": "content_filter" if filtered else None, **note}
+    return {"id": "", "object": "", "created": 0, "model": "", "choices": [choice], "usage": None}
 
 
 def tool_call_chunks(**members: Any) -> list[JsonObject]:

@@ -61,6 +61,12 @@ class Recorded:
         return self.method == "POST" and self.path.endswith(("/chat/completions", "/v1/messages"))
 
     @property
+    def operation(self) -> str | None:
+        """What else than a chat an OpenAI-style call asks for: `embeddings` or `completions`; None if neither."""
+        last = self.path.rpartition("/")[2]
+        return last if self.method == "POST" and not self.is_chat and last in {"embeddings", "completions"} else None
+
+    @property
     def deployment(self) -> str | None:
         """The deployment in the path of a dated Azure URL, else None."""
         parts = self.path.split("/")

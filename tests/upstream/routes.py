@@ -19,13 +19,15 @@ _CHAT_PATHS = {"/v1/chat/completions", "/openai/v1/chat/completions", "/v1/messa
 class Behaviour:
     """What the upstream does; every attribute may be changed while it runs.
 
-    `default` answers a chat call when neither `queue` nor `by_model` has a script for it. `models` is what
+    `default` answers a chat call when neither `queue` nor `by_model` has a script for it, `embeddings` and
+    `completions` (of texts) those other calls. `models` is what
     the model lists show, `healthy = False` makes every model list answer 500, and `models_script` replaces
     the answer of the lists altogether. `lmstudio_v1` and `lmstudio_v0` are the JSON values of LM Studio's
     own state pages (None: 404; see `frames.lmstudio_v1_models` and `lmstudio_v0_models`).
     `unknown_paths_answer_200` does what LM Studio does with paths that it does not know: 200 and an `error`
     member. A caller with an `anthropic-version` gets Anthropic's list of models, at most `models_per_page` at a
-    time, and its chats are to be answered with the scripts of `messages`.
+    time, and its chats are to be answered with the scripts of `messages`. `counted_tokens` is what counting a prompt
+    gives there (None: 404).
     `require_key` is the key that `Authorization: Bearer`, `api-key` or `x-api-key` must carry.
     `gzip_if_asked` compresses answers whose request asks for it, `set_cookie` adds a Set-Cookie that is
     different on every answer, `extra_headers` adds any others. `close_idle_after_answer` closes the
@@ -35,6 +37,8 @@ class Behaviour:
     """
 
     default: Script = field(default_factory=Script.text)
+    embeddings: Script = field(default_factory=Script.embeddings)
+    completions: Script = field(default_factory=Script.text_completion)
     by_model: dict[str, Script] = field(default_factory=dict)
     models: list[str] = field(default_factory=lambda: ["gpt-4", "gpt-3.5-turbo"])
     healthy: bool = True
@@ -43,6 +47,7 @@ class Behaviour:
     lmstudio_v1: Any = None
     lmstudio_v0: Any = None
     unknown_paths_answer_200: bool = False
+    counted_tokens: int | None = None
     require_key: str | None = None
     gzip_if_asked: bool = False
     set_cookie: bool = False
@@ -63,6 +68,10 @@ class Behaviour:
             return Script.status(401)
         if call.is_chat and (call.path in _CHAT_PATHS or call.deployment is not None):
             return self._chat(call)
+        if call.path == "/v1/messages/count_tokens" and self.counted_tokens is not None:
+            return Script.status(200, {"input_tokens": self.counted_tokens})
+        if call.operation is not None:
+            return self.embeddings if call.operation == "embeddings" else self.completions
         if call.method == "GET":
             state = {"/api/v1/models": self.lmstudio_v1, "/api/v0/models": self.lmstudio_v0}.get(call.path)
             if call.path in _MODEL_PATHS or state is not None:

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.releases.asset_files import MAX_FILE_NAME
 from gateway.releases.model import Architecture, Platform
 from gateway.releases.versions import listing_order
 
@@ -63,7 +64,8 @@ class AmbiguousPlatform(ValueError):
 
 def read_package(file_name: str) -> PackageName | None:
     """Read the name of a package; None for a name that is not made as both tools make it."""
-    match = _NAME.fullmatch(file_name)
+    # The pattern's time grows with the square of the length, and whoever asks for a package chooses its name.
+    match = _NAME.fullmatch(file_name) if len(file_name) <= MAX_FILE_NAME else None
     return PackageName(match[1], match[2].lower() == "delta") if match else None
 
 

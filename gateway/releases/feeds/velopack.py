@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gateway.releases.asset_files import MAX_FILE_NAME
 from gateway.releases.asset_words import read_name
 from gateway.releases.feeds.packages import read_package
 from gateway.releases.model import Architecture, Platform
@@ -26,7 +27,12 @@ _FAMILIES = {"x86": Architecture.X86, "arm": Architecture.ARMV7}
 
 
 def read_channel(name: str) -> tuple[Platform | None, Architecture | None]:
-    """Read platform and processor from the words of a Velopack channel, such as `linux` or `win-x64-beta`."""
+    """Read platform and processor from the words of a Velopack channel, such as `linux` or `win-x64-beta`.
+
+    A longer name than any file has says neither; to take its words apart would hold up everybody else.
+    """
+    if len(name) > MAX_FILE_NAME:
+        return None, None
     reading = read_name(name, (), "")
     architectures = set(reading.architectures)
     if not architectures:
