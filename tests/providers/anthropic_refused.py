@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from tests.providers.anthropic_corpus import HI, PNG, TOOLS, JsonObject, call, calls, file, image, text, tool, user
+from tests.providers.anthropic_corpus import HI, TOOLS
+from tests.providers.anthropic_words import PNG, JsonObject, call, calls, file, image, text, tool, user
 
 REFUSED: dict[str, tuple[JsonObject, str]] = {
     "several answers": ({"n": 2}, "n"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.providers.anthropic_corpus import (
+from tests.providers.anthropic_words import (
     EPHEMERAL,
     PDF,
     PNG,

@@ -10,7 +10,7 @@ import pytest
 from providers import errors
 from providers.anthropic.answer import read_answer
 from providers.base import Usage
-from tests.providers.anthropic_corpus import REDACTED, THOUGHT, JsonObject, call, text, use
+from tests.providers.anthropic_words import REDACTED, THOUGHT, JsonObject, call, text, use
 
 MODEL = "claude-sonnet-4-5-20250929"
 COUNT = {"input_tokens": 7, "output_tokens": 5}

@@ -15,8 +15,9 @@ from providers import errors
 from providers.anthropic.reasoning import thinks_adaptively
 from providers.anthropic.request import to_messages
 from tests.providers import anthropic_corpus as corpus
-from tests.providers.anthropic_corpus import EXPRESSED, HI, HI_TURNS, MODEL, JsonObject
+from tests.providers.anthropic_corpus import EXPRESSED, HI, HI_TURNS
 from tests.providers.anthropic_refused import REFUSED
+from tests.providers.anthropic_words import MODEL, JsonObject
 
 
 def turned(fields: JsonObject) -> JsonObject:

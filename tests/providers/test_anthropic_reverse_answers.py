@@ -14,8 +14,8 @@ from providers.anthropic.reverse.answer import message_of
 from providers.base import CompletionResponse, Usage
 from providers.errors import UnreadableAnswer
 from providers.wire import parse_answer
-from tests.providers.anthropic_corpus import REDACTED, THOUGHT, JsonObject, call, text
 from tests.providers.anthropic_reverse_corpus import use
+from tests.providers.anthropic_words import REDACTED, THOUGHT, JsonObject, call, text
 from tests.providers.test_anthropic_requests import JSON, TEXT
 from tests.upstream.frames import completion, encode
 

@@ -15,9 +15,9 @@ from providers import errors
 from providers.anthropic.native import MessagesRequest, native_body
 from providers.anthropic.request import to_messages
 from providers.anthropic.reverse.request import to_chat
-from tests.providers.anthropic_corpus import PNG, SCHEMA, THOUGHT, JsonObject, picture, text, turn, user
 from tests.providers.anthropic_reverse_corpus import EXPRESSED, HI, REFUSED, use
 from tests.providers.anthropic_reverse_corpus import given as result_of
+from tests.providers.anthropic_words import PNG, SCHEMA, THOUGHT, JsonObject, picture, text, turn, user
 from tests.providers.test_anthropic_requests import JSON, TEXT
 
 

@@ -14,8 +14,8 @@ from providers.anthropic.reverse.stream import MessageWriter
 from providers.anthropic.stream import MessageStream
 from providers.base import StreamEvent, Usage
 from providers.wire import chunk_event, parse_chunk
-from tests.providers.anthropic_corpus import REDACTED, THOUGHT, JsonObject, text
 from tests.providers.anthropic_reverse_corpus import use
+from tests.providers.anthropic_words import REDACTED, THOUGHT, JsonObject, text
 from tests.providers.test_anthropic_requests import JSON, TEXT
 from tests.upstream.anthropic_frames import PING, STOP, begin, blocks_of, delta, end, sse, start, stop
 from tests.upstream.frames import chunk, encode

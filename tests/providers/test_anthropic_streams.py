@@ -17,7 +17,7 @@ from providers.anthropic import stream as module
 from providers.anthropic.answer import read_answer
 from providers.anthropic.stream import MessageStream
 from providers.base import StreamEvent
-from tests.providers.anthropic_corpus import REDACTED, THOUGHT, JsonObject
+from tests.providers.anthropic_words import REDACTED, THOUGHT, JsonObject
 from tests.upstream.anthropic_frames import (
     MODEL,
     PING,
