@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from providers import errors
 from providers.anthropic.reasoning import thinks_adaptively
 from providers.anthropic.request import to_messages
-from tests.providers import anthropic_corpus as corpus
+from tests.providers import anthropic_words as words
 from tests.providers.anthropic_corpus import EXPRESSED, HI, HI_TURNS
 from tests.providers.anthropic_refused import REFUSED
 from tests.providers.anthropic_words import MODEL, JsonObject
@@ -87,20 +87,20 @@ JSON = st.recursive(
 TEXT = st.text(min_size=1, max_size=30)
 MESSAGES = st.one_of(
     TEXT.map(lambda content: {"role": "system", "content": content}),
-    TEXT.map(corpus.user),
-    st.lists(TEXT.map(corpus.text), min_size=1, max_size=3).map(corpus.user),
+    TEXT.map(words.user),
+    st.lists(TEXT.map(words.text), min_size=1, max_size=3).map(words.user),
     TEXT.map(lambda content: {"role": "assistant", "content": content}),
     st.dictionaries(st.text(max_size=5), JSON, max_size=3).map(
-        lambda arguments: corpus.calls(corpus.call(arguments=json.dumps(arguments)))
+        lambda arguments: words.calls(words.call(arguments=json.dumps(arguments)))
     ),
-    TEXT.map(corpus.result),
+    TEXT.map(words.result),
 )
 
 
 @given(st.lists(MESSAGES, max_size=8))
 def test_turns_alternate_and_nothing_said_is_lost(messages: list[JsonObject]) -> None:
     """Whatever the order, roles alternate, results stand first, and every text and argument is still there."""
-    body = turned({"messages": [*messages, corpus.user("last")]})
+    body = turned({"messages": [*messages, words.user("last")]})
     roles = [one["role"] for one in body["messages"]]
     assert all(first != second for first, second in itertools.pairwise(roles))
     for one in body["messages"]:
