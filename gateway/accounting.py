@@ -99,13 +99,17 @@ class Accounts:
         )
 
     def _log_line(self, context: RequestContext, seconds: float) -> None:
+        principal = context.principal
         fields = {
+            "timestamp": "",
+            "level": "info",
+            "event": "request",
             "request_id": context.request_id,
             "method": context.method,
             "path": context.path,
             "status": context.status,
             "duration_ms": round(seconds * 1000, 2),
-            "key": context.principal.name if context.principal else None,
+            "key": principal.name if principal is not None else None,
             "client_ip": context.client_ip,
         }
         if context.error_code is not None:

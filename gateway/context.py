@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from providers.base import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.types import Scope, Send
 
     from gateway.auth.principal import Principal
@@ -44,24 +46,15 @@ class RequestContext:
     for the few that are looked up on every request. `limit_headers` say how the answer stands to the caller's limits.
     """
 
-    __slots__ = (
-        "ai",
-        "client_gone",
-        "client_ip",
-        "docs_url",
-        "error_code",
-        "headers",
-        "limit_headers",
-        "method",
-        "path",
-        "principal",
-        "request_id",
-        "response_started",
-        "route",
-        "send",
-        "started",
-        "status",
-    )
+    # What most requests leave as it is stands here, once for all of them.
+    route: str | None = None
+    principal: Principal | None = None
+    status = 0
+    response_started = False
+    error_code: str | None = None
+    ai: AIFacts | None = None
+    client_gone = False
+    limit_headers: Sequence[tuple[bytes, bytes]] = ()
 
     def __init__(self, scope: Scope, send: Send, docs_url: str, client_ip: str) -> None:
         self.send = send
@@ -72,14 +65,6 @@ class RequestContext:
         self.path: str = scope["path"]
         self.client_ip = client_ip
         self.started = time.perf_counter()
-        self.route: str | None = None
-        self.principal: Principal | None = None
-        self.status = 0
-        self.response_started = False
-        self.error_code: str | None = None
-        self.ai: AIFacts | None = None
-        self.client_gone = False
-        self.limit_headers: list[tuple[bytes, bytes]] = []
 
 
 def context_of(scope: Scope) -> RequestContext:

@@ -41,12 +41,16 @@ async def keep_gauges(metrics: Metrics, router: ModelRouter, recorder: UsageReco
     How much later than planned this task wakes up is how long every other one may have waited.
     """
     loop = asyncio.get_running_loop()
-    while True:
-        planned = loop.time() + GAUGES_EVERY_S
-        await asyncio.sleep(GAUGES_EVERY_S)
-        metrics.loop_lag.observe(max(0.0, loop.time() - planned))
-        metrics.show_providers(list(router.providers.values()))
-        metrics.usage_pending.set(recorder.pending)
+    try:
+        while True:
+            planned = loop.time() + GAUGES_EVERY_S
+            await asyncio.sleep(GAUGES_EVERY_S)
+            metrics.loop_lag.observe(max(0.0, loop.time() - planned))
+            metrics.show_providers(list(router.providers.values()))
+            metrics.usage_pending.set(recorder.pending)
+            metrics.settle()
+    finally:
+        metrics.settle()
 
 
 async def follow_keys(authenticator: KeyAuthenticator, metrics: Metrics) -> None:

@@ -10,7 +10,10 @@ import hmac
 import secrets
 import string
 import zlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PREFIX = "lbapi_"
 SHOWN_CHARS = 10
@@ -19,6 +22,7 @@ _CHECKSUM_CHARS = 6
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _LETTERS = frozenset(_ALPHABET)
 _PURPOSE = b"lunarbit api key v1\n"
+_BLOCK_BYTES = 64
 
 
 class StoredSecret(NamedTuple):
@@ -60,21 +64,40 @@ class Peppers:
     """
 
     def __init__(self, current: str, previous: str = "") -> None:
-        self._keys = [pepper.encode() for pepper in (current, previous) if pepper]
-        self.ids = tuple(hashlib.sha256(_PURPOSE + key).hexdigest()[:8] for key in self._keys)
+        keys = [pepper.encode() for pepper in (current, previous) if pepper]
+        self._digests = [_digest_under(key) for key in keys]
+        self.ids = tuple(hashlib.sha256(_PURPOSE + key).hexdigest()[:8] for key in keys)
 
     def digest(self, secret: str) -> str:
         """Return the digest under the present pepper."""
-        return hmac.digest(self._keys[0], _PURPOSE + secret.encode("utf-8", "surrogateescape"), "sha256").hex()
+        return self._digests[0](secret.encode("utf-8", "surrogateescape"))
 
     def digests(self, secret: str) -> list[str]:
         """Return the digests under every pepper, the present one first."""
-        message = _PURPOSE + secret.encode("utf-8", "surrogateescape")
-        return [hmac.digest(key, message, "sha256").hex() for key in self._keys]
+        message = secret.encode("utf-8", "surrogateescape")
+        return [digest(message) for digest in self._digests]
 
     def store(self, secret: str, created_at: int) -> StoredSecret:
         """Return what is kept of a new secret."""
         return StoredSecret(self.digest(secret), secret[:SHOWN_CHARS], self.ids[0], created_at)
+
+
+def _digest_under(key: bytes) -> Callable[[bytes], str]:
+    """Return HMAC-SHA-256 (RFC 2104) under `key` of our purpose and what it is called with, in hexadecimal digits.
+
+    Every request needs one, and what depends on the key alone, half of the work, is done here.
+    """
+    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\0")
+    begun = hashlib.sha256(bytes(byte ^ 0x36 for byte in block) + _PURPOSE)
+    around = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def digest(message: bytes) -> str:
+        inner, outer = begun.copy(), around.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+    return digest
 
 
 def _checksum(body: str) -> str:

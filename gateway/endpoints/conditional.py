@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 from starlette.responses import Response
 
@@ -93,14 +92,11 @@ class ReadyAnswers(dict[Any, ReadyAnswer]):
         self[asked] = answer
 
 
-_ready: WeakKeyDictionary[Catalogue, ReadyAnswers] = WeakKeyDictionary()
-
-
 def ready_answers(catalogue: Catalogue) -> ReadyAnswers:
     """Return the answers that depend on nothing but `catalogue` and what was asked. They go when it goes."""
-    found = _ready.get(catalogue)
+    found = catalogue.kept.get(ReadyAnswers)
     if found is None:
-        found = _ready[catalogue] = ReadyAnswers()
+        found = catalogue.kept[ReadyAnswers] = ReadyAnswers()
     return found
 
 

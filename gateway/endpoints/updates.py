@@ -58,7 +58,9 @@ async def check(request: Request) -> ASGIApp:
     if not channel.compiled.is_rolling_out:
         # Then nobody's id decides anything, and all who ask the same share an answer. That there is one stays, in a way
         # that no query is written in, since a second one is a mistake.
-        query, own_id = _ID_IN_QUERY.sub(rb"\1#", query, count=1), b""
+        own_id = b""
+        if b"Id=" in query or b"_id=" in query:
+            query = _ID_IN_QUERY.sub(rb"\1#", query, count=1)
     asked = (found.project.id, channel.channel.id, query)
     answers = ready_answers(catalogue)
     ready = None if own_id else answers.get(asked)

@@ -41,17 +41,15 @@ class MemoryLimiter:
     async def hit(self, windows: Sequence[Window]) -> Decision:
         """Count a request in every window, or in none when one of them is full."""
         now_us = self._now_us()
-        logs = [self._log(window, now_us) for window in windows]
-        decision = self._decide(windows, logs, now_us)
-        if decision.allowed:
+        decision, logs = self._decide(windows, now_us)
+        if decision[0]:
             for window, log in zip(windows, logs, strict=True):
                 (self._new_log(window) if log is None else log).append(now_us)
         return decision
 
     async def peek(self, windows: Sequence[Window]) -> Decision:
         """Return what `hit` would, and count nothing."""
-        now_us = self._now_us()
-        return self._decide(windows, [self._log(window, now_us) for window in windows], now_us)
+        return self._decide(windows, self._now_us())[0]
 
     async def aclose(self) -> None:
         """Nothing is held but memory."""
@@ -63,29 +61,26 @@ class MemoryLimiter:
             self._sweep(now_us)
         return now_us
 
-    def _decide(self, windows: Sequence[Window], logs: list[_Log | None], now_us: int) -> Decision:
+    def _decide(self, windows: Sequence[Window], now_us: int) -> tuple[Decision, list[_Log | None]]:
+        """Return the decision, and for each window when the requests came that are still in it, None for no request."""
         seen: list[Seen] = []
-        for window, log in zip(windows, logs, strict=True):
-            if log:
-                used, limit = len(log), window[2]
-                # A limit that was lowered can leave more than one too many.
-                seen.append((used, log[0], log[used - limit] if used >= limit else 0))
-            else:
+        logs: list[_Log | None] = []
+        tables = self._tables
+        for scope, subject, limit, window_s in windows:
+            table = tables.get((scope, window_s))
+            log = None if table is None else table.get(subject)
+            logs.append(log)
+            if table is None or log is None:
                 seen.append((0, now_us, 0))
-        return decide(windows, seen, now_us, round(self._time() * _MICROSECONDS))
-
-    def _log(self, window: Window, now_us: int) -> _Log | None:
-        """Return the requests that are still in the window, None if its subject is not known."""
-        scope, subject, _, window_s = window
-        table = self._tables.get((scope, window_s))
-        log = None if table is None else table.get(subject)
-        if table is None or log is None:
-            return None
-        table.move_to_end(subject)
-        left_us = now_us - window_s * _MICROSECONDS
-        while log and log[0] <= left_us:
-            log.popleft()
-        return log
+                continue
+            table.move_to_end(subject)
+            left_us = now_us - window_s * _MICROSECONDS
+            while log and log[0] <= left_us:
+                log.popleft()
+            used = len(log)
+            # A limit that was lowered can leave more than one too many.
+            seen.append((used, log[0] if used else now_us, log[used - limit] if used >= limit else 0))
+        return decide(windows, seen, now_us, round(self._time() * _MICROSECONDS)), logs
 
     def _new_log(self, window: Window) -> _Log:
         table = self._tables.setdefault((window.scope, window.window_s), OrderedDict())

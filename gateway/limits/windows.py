@@ -91,9 +91,8 @@ def decide(windows: Sequence[Window], seen: Sequence[Seen], now_us: int, unix_us
     """
     shown, least, until, longest = windows[0], -1, 0, 0
     for window, (used, oldest, blocking) in zip(windows, seen, strict=True):
-        _, _, limit, window_s = window
-        span = window_s * _MICROSECONDS
-        left = limit - used - 1
+        span = window[3] * _MICROSECONDS
+        left = window[2] - used - 1
         if left < 0:
             wait = blocking + span - now_us
             if wait > longest:
@@ -101,14 +100,11 @@ def decide(windows: Sequence[Window], seen: Sequence[Seen], now_us: int, unix_us
         elif not longest and (least < 0 or left < least or (left == least and oldest + span > until)):
             shown, least, until = window, left, oldest + span
     after = until - now_us
-    return Decision(
-        not longest, shown, 0 if longest else least, _seconds(unix_us + after), _seconds(longest), _seconds(after)
-    )
-
-
-def _seconds(microseconds: int) -> int:
-    """Return whole seconds, rounded up."""
-    return -(-microseconds // _MICROSECONDS)
+    # Whole seconds, rounded up.
+    reset, reset_after_s = -(-(unix_us + after) // _MICROSECONDS), -(-after // _MICROSECONDS)
+    if longest:
+        return Decision(False, shown, 0, reset, -(-longest // _MICROSECONDS), reset_after_s)
+    return Decision(True, shown, least, reset, 0, reset_after_s)
 
 
 def limit_headers(decision: Decision, windows: Sequence[Window]) -> list[tuple[bytes, bytes]]:
@@ -118,20 +114,28 @@ def limit_headers(decision: Decision, windows: Sequence[Window]) -> list[tuple[b
     remaining requests, t: seconds until there are more) and `RateLimit-Policy` (q: requests, w: seconds).
     """
     _, window, remaining, reset, _, reset_after_s = decision
-    left = b"%d" % remaining
+    limit, name = _limit_header(window)
     return [
-        (b"x-ratelimit-limit", b"%d" % window.limit),
-        (b"x-ratelimit-remaining", left),
+        limit,
+        (b"x-ratelimit-remaining", b"%d" % remaining),
         (b"x-ratelimit-reset", b"%d" % reset),
-        (b"ratelimit", b'"%b";r=%b;t=%d' % (window.scope.encode(), left, reset_after_s)),
-        (b"ratelimit-policy", _policies(tuple(windows))),
+        (b"ratelimit", b"%b;r=%d;t=%d" % (name, remaining, reset_after_s)),
+        _policy_header(windows if isinstance(windows, tuple) else tuple(windows)),
     ]
 
 
+# What follows is the same for every request of a caller.
+
+
 @lru_cache(maxsize=_CACHED)
-def _policies(windows: tuple[Window, ...]) -> bytes:
-    """Return the value of `RateLimit-Policy`, which is the same for every request of a caller."""
-    return ", ".join(f'"{window.scope}";q={window.limit};w={window.window_s}' for window in windows).encode()
+def _limit_header(window: Window) -> tuple[tuple[bytes, bytes], bytes]:
+    return (b"x-ratelimit-limit", b"%d" % window.limit), f'"{window.scope}"'.encode()
+
+
+@lru_cache(maxsize=_CACHED)
+def _policy_header(windows: tuple[Window, ...]) -> tuple[bytes, bytes]:
+    policies = (f'"{window.scope}";q={window.limit};w={window.window_s}' for window in windows)
+    return b"ratelimit-policy", ", ".join(policies).encode()
 
 
 def refusal(decision: Decision) -> RateLimitExceeded:

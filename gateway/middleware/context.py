@@ -52,7 +52,7 @@ class RequestContextMiddleware:
                 message["headers"] = [*message.get("headers", ()), *own_headers, *context.limit_headers]
             await send(message)
 
-        self._metrics.in_flight.inc()
+        self._metrics.in_flight += 1
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as exc:  # noqa: BLE001 - this is the last net, and it logs.
@@ -60,7 +60,7 @@ class RequestContextMiddleware:
             if not context.response_started:
                 await error_response(InternalError(), context)(scope, receive, send_with_headers)
         finally:
-            self._metrics.in_flight.dec()
+            self._metrics.in_flight -= 1
             self._accounts.finished(context)
             # The server's `send` leads back to the scope: left as it is, only the garbage collector would free both.
             del scope[CONTEXT_KEY]

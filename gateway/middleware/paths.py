@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from starlette.routing import compile_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
     from re import Pattern
 
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+_MAX_KEPT: Final = 2048
+_MAX_KEPT_CHARS: Final = 256
 
 
 class Paths:
@@ -28,6 +32,8 @@ class Paths:
         self._below_prefix = f"{prefix}/"
         self._gone = gone
         self._default = default
+        # Most requests ask for a few paths again and again.
+        self._found = lru_cache(_MAX_KEPT)(self._find)
         self._by_shape: dict[tuple[str, int], list[tuple[Pattern[str], ASGIApp]]] = {}
         self._open_ended: dict[str, list[tuple[Pattern[str], ASGIApp]]] = {}
         for template, app in apps.items():
@@ -37,10 +43,12 @@ class Paths:
             else:
                 self._by_shape.setdefault(_shape(template), []).append(found)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request; the parameters of its path are in `scope["path_params"]`."""
-        app, scope["path_params"] = self._find(scope["path"])
-        await app(scope, receive, send)
+        path: str = scope["path"]
+        app, parameters = self._found(path) if len(path) <= _MAX_KEPT_CHARS else self._find(path)
+        scope["path_params"] = parameters.copy()
+        return app(scope, receive, send)
 
     def _find(self, path: str) -> tuple[ASGIApp, dict[str, str]]:
         if path.startswith(self._below_prefix):

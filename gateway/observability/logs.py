@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from gateway.observability.log_writer import LineWriter
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
@@ -44,24 +46,36 @@ _LOGGERS_THAT_TELL_TOO_MUCH = (
 )
 
 _log_request: Callable[[EventDict], None] | None = None
+_writer: LineWriter | None = None
 
 
 def configure(level: str, log_format: str, stream: BinaryIO | None = None) -> None:
-    """Set up structlog and the standard library's logging for the whole process. `log_format` is `json` or `text`."""
+    """Set up structlog and the standard library's logging for the whole process. `log_format` is `json` or `text`.
+
+    Lines go to `stream` at once; without one, to standard output, by a thread that writes what has gathered.
+    """
     render = _render_text if log_format == "text" else _render_json
-    factory = structlog.BytesLoggerFactory(file=stream or sys.stdout.buffer)
+
+    def dropped(count: int) -> bytes:
+        return render(None, "error", _stamp(None, "error", {"event": "log_lines_dropped", "lines": count}))
+
+    global _log_request, _writer  # noqa: PLW0603 - logging is set up for the whole process, as structlog's is.
+    if _writer is not None:
+        _writer.close()
+    _writer = None if stream is not None else LineWriter(sys.stdout.buffer, dropped)
+    logger = _writer or structlog.BytesLogger(stream)
     structlog.configure(
         processors=[_stamp, render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=factory,
+        logger_factory=lambda *_: logger,
         cache_logger_on_first_use=True,
     )
-    write = factory().msg
+    write = logger.msg
 
     def log_request(fields: EventDict) -> None:
-        write(render(None, "info", _stamp(None, "info", {"event": "request", **fields})))
+        fields["timestamp"] = _now()
+        write(render(None, "info", fields))
 
-    global _log_request  # noqa: PLW0603 - logging is set up for the whole process, as structlog's is.
     _log_request = log_request if LEVELS[level] <= LEVELS["info"] else None
     root = logging.getLogger()
     root.handlers = [_ToStructlog()]
@@ -74,11 +88,19 @@ def configure(level: str, log_format: str, stream: BinaryIO | None = None) -> No
 
 
 def log_request(fields: EventDict) -> None:
-    """Log the line of one request, as `get_logger().info("request", ...)` would at twice the cost."""
+    """Log the line of one request, as `get_logger().info` would at three times the cost.
+
+    `fields` begins with `timestamp`, which is set here, `level` and `event`.
+    """
     if not structlog.is_configured():
-        get_logger().info("request", **fields)
+        get_logger().info(**{name: value for name, value in fields.items() if name not in ("timestamp", "level")})
     elif _log_request is not None:
         _log_request(fields)
+
+
+def dropped_lines() -> int:
+    """Return how many lines this process has dropped because standard output did not take them."""
+    return _writer.dropped if _writer is not None else 0
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -95,11 +117,14 @@ def exception_fields(error: BaseException) -> dict[str, Any]:
 
 
 def _stamp(_: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+    # Who logs names the fields in the order in which people read them; only these three come first.
+    return {"timestamp": _now(), "level": method, "event": fields.pop("event"), **fields}
+
+
+def _now() -> str:
     now = time.time()
     second = int(now)
-    stamp = f"{_second(second)}.{int((now - second) * 1000):03d}Z"
-    # Who logs names the fields in the order in which people read them; only these three come first.
-    return {"timestamp": stamp, "level": method, "event": fields.pop("event"), **fields}
+    return f"{_second(second)}.{int((now - second) * 1000):03d}Z"
 
 
 @lru_cache(maxsize=4)

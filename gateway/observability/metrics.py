@@ -16,7 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.observability import logs
 from gateway.observability.logs import exception_fields, get_logger
+from gateway.observability.tally import REQUEST_BUCKETS, DurationHistogram, Tally
 from gateway.version import VERSION
 
 if TYPE_CHECKING:
@@ -31,8 +33,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 OTHER = "other"
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-# From a cached answer to a long generation.
-_REQUEST_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 _GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2, 2.5, 5, 10, 30)
 _LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -40,7 +40,11 @@ _BREAKER_VALUES = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics:
-    """The gateway's metrics. Implements the router's `Observer`."""
+    """The gateway's metrics. Implements the router's `Observer`.
+
+    What every request counts is tallied in plain numbers, since prometheus-client takes a lock for each, and is taken
+    in by `settle`: before every scrape, and twice a second for the scrapes that other processes answer.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -52,7 +56,7 @@ class Metrics:
         self._define_github()
         self._define_process()
         # Child objects are kept, since looking a label set up costs more than counting it.
-        self._requests_of: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._tallies: dict[tuple[str | None, str, int], Tally] = {}
         self._attempts_of: dict[tuple[str, str], Counter] = {}
         self._gap_of: dict[str, Histogram] = {}
         self._tokens_of: dict[tuple[str, str], tuple[Counter, Counter, Histogram]] = {}
@@ -66,14 +70,16 @@ class Metrics:
             ("route", "method", "status"),
             registry=registry,
         )
-        self.request_duration = Histogram(
+        self.request_duration = DurationHistogram(
             "lunarbit_http_request_duration_seconds",
             "Time from a request's arrival to the last byte of its answer.",
             ("route",),
-            buckets=_REQUEST_BUCKETS,
+            buckets=REQUEST_BUCKETS,
             registry=registry,
         )
-        self.in_flight = Gauge(
+        # How many requests are being answered now.
+        self.in_flight = 0
+        self._in_flight = Gauge(
             "lunarbit_http_requests_in_flight",
             "HTTP requests being answered now.",
             registry=registry,
@@ -238,6 +244,12 @@ class Metrics:
             buckets=_LAG_BUCKETS,
             registry=self.registry,
         )
+        self.log_lines_dropped = Counter(
+            "lunarbit_log_lines_dropped_total",
+            "Lines of the log that were dropped because standard output did not take them.",
+            registry=self.registry,
+        )
+        self._known_drops = 0
         self.build = Gauge(
             "lunarbit_build_info",
             "Always 1; the labels say which version runs.",
@@ -249,13 +261,23 @@ class Metrics:
 
     def request_finished(self, route: str | None, method: str, status: int, seconds: float) -> None:
         """Count one answered request; `route` is its template, None when no route matched."""
-        key = (route or OTHER, method if method in _METHODS else OTHER, status)
-        children = self._requests_of.get(key)
-        if children is None:
-            counter = self.requests.labels(key[0], key[1], str(status))
-            children = self._requests_of[key] = (counter, self.request_duration.labels(key[0]))
-        children[0].inc()
-        children[1].observe(seconds)
+        if method not in _METHODS:
+            method = OTHER
+        tally = self._tallies.get((route, method, status))
+        if tally is None:
+            counter = self.requests.labels(route or OTHER, method, str(status))
+            tally = Tally(counter, self.request_duration.labels(route or OTHER))
+            self._tallies[route, method, status] = tally
+        tally.add(seconds)
+
+    def settle(self) -> None:
+        """Take in what was tallied since the last time, and set the gauges that are kept as plain numbers."""
+        for tally in self._tallies.values():
+            tally.settle()
+        self._in_flight.set(self.in_flight)
+        dropped = logs.dropped_lines()
+        self.log_lines_dropped.inc(max(0, dropped - self._known_drops))
+        self._known_drops = dropped
 
     def refused(self, scope: str) -> None:
         """Count a request that one of the gateway's own limits refused."""
@@ -341,6 +363,7 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus' text format; with several workers, those of all of them."""
+        self.settle()
         if MULTIPROCESS_DIR not in os.environ:
             return generate_latest(self.registry)
         _forget_dead_workers(Path(os.environ[MULTIPROCESS_DIR]))

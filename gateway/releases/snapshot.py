@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import BuildNotFound, ChannelNotFound, ProjectNotFound, StorageUnavailable, VersionNotFound
 from gateway.releases.updates import CompiledChannel, compile_project, read_versions
@@ -95,11 +95,12 @@ class ProjectSnapshot:
 
 
 class Catalogue:
-    """All projects at one moment."""
+    """All projects at one moment. `kept` has what readers made of it and want again while it is the present one."""
 
     def __init__(self, revision: int = 0, projects: dict[str, ProjectSnapshot] | None = None) -> None:
         self.revision = revision
         self.projects = projects or {}
+        self.kept: dict[Any, Any] = {}
 
     def visible(self, allowed: Allowed) -> list[ProjectSnapshot]:
         """Return the projects that a caller may see, by id."""

@@ -62,12 +62,13 @@ async def gateway_process(
     name: str = "gateway",
     drain_s: float = DRAIN_S,
     toml: str = "",
+    stdout: int | None = None,
     **environment: str,
 ) -> AsyncIterator[Process]:
     """Run `python -m gateway serve` in front of `providers`, on a port of its own choosing.
 
     Gateways of the same `folder` share its data; each needs a `name`. `toml` is added to the configuration, and
-    `environment` to the variables.
+    `environment` to the variables. Its output goes to a file, or its standard output to the descriptor `stdout`.
     """
     port = free_port()
     config = folder / f"{name}.toml"
@@ -86,7 +87,11 @@ async def gateway_process(
     log_file = folder / f"{name}.log"
     with log_file.open("ab") as output:
         program = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "serve", cwd=ROOT, env=variables, stdout=output, stderr=output
+            *(sys.executable, "-m", "gateway", "serve"),
+            cwd=ROOT,
+            env=variables,
+            stdout=output if stdout is None else stdout,
+            stderr=output,
         )
     process = Process(program, port, log_file)
     try:

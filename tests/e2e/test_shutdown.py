@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -110,3 +111,21 @@ async def test_an_idle_gateway_stops_at_once(tmp_path: Path, a: Upstream) -> Non
         await client.reply()
         process.program.send_signal(signal.SIGTERM)
         assert await process.stopped() == 0
+
+
+async def test_a_standard_output_that_nobody_reads_stops_neither_answers_nor_the_end(tmp_path: Path) -> None:
+    """A supervisor may hang or keep the pipe open without reading it, which is no fault of any client's."""
+    reading, writing = os.pipe()
+    try:
+        async with gateway_process(tmp_path, {}, stdout=writing) as process:
+            async with process.client() as client:
+                # Some 400 kB of lines, where a pipe holds 64 KiB.
+                for _ in range(2_000):
+                    await client.send("GET", "/health/live")
+                    assert (await client.reply()).status == 200
+            process.program.send_signal(signal.SIGTERM)
+            assert await process.stopped() == 0
+        assert len(os.read(reading, 1 << 20)) > 1 << 15
+    finally:
+        os.close(reading)
+        os.close(writing)
