@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.context import CLIENT_GONE, AIFacts, RequestContext
-from gateway.observability.logs import log_request
+from gateway.observability.logs import RequestLine, log_request, now
 from gateway.usage.record import UsageRecord
 
 if TYPE_CHECKING:
@@ -100,28 +100,26 @@ class Accounts:
 
     def _log_line(self, context: RequestContext, seconds: float) -> None:
         principal = context.principal
-        fields = {
-            "timestamp": "",
-            "level": "info",
-            "event": "request",
-            "request_id": context.request_id,
-            "method": context.method,
-            "path": context.path,
-            "status": context.status,
-            "duration_ms": round(seconds * 1000, 2),
-            "key": principal.name if principal is not None else None,
-            "client_ip": context.client_ip,
-        }
+        line = RequestLine(
+            now(),
+            "info",
+            "request",
+            context.request_id,
+            context.method,
+            context.path,
+            context.status,
+            round(seconds * 1000, 2),
+            principal.name if principal is not None else None,
+            context.client_ip,
+        )
         if context.error_code is not None:
-            fields["code"] = context.error_code
-        if context.ai is not None:
-            ai = context.ai
-            fields |= {
-                "provider": ai.provider,
-                "model": ai.model,
-                "attempts": ai.attempts,
-                "ttft_ms": None if ai.ttft_s is None else round(ai.ttft_s * 1000, 2),
-                "prompt_tokens": ai.usage.prompt_tokens,
-                "completion_tokens": ai.usage.completion_tokens,
-            }
-        log_request(fields)
+            line.code = context.error_code
+        ai = context.ai
+        if ai is not None:
+            line.provider = ai.provider
+            line.model = ai.model
+            line.attempts = ai.attempts
+            line.ttft_ms = None if ai.ttft_s is None else round(ai.ttft_s * 1000, 2)
+            line.prompt_tokens = ai.usage.prompt_tokens
+            line.completion_tokens = ai.usage.completion_tokens
+        log_request(line)

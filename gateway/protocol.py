@@ -33,6 +33,7 @@ _DOCS_URL = "https://docs.lunarbit.dev/api-errors"
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _WITHOUT_BODY = frozenset({204, 304})
 _CONTROLS = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"
+_TOO_LARGE = "Invalid HTTP request received."
 _HEAD, _BODY, _COMPLETE = "head", "body", "complete"
 
 
@@ -103,7 +104,11 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._active: RequestResponseCycle | None = None
         self._slow_timer: TimerHandle | None = None
+        # Bytes of the pieces before the present one that belong to a head, the length of the present one, and whether a
+        # message has begun in it behind something else.
         self._head_bytes = 0
+        self._piece_bytes = 0
+        self._piece_is_shared = False
         self._awaited = _HEAD
         self._lost = False
         self._watchers: set[Callable[[], None]] = set()
@@ -148,7 +153,13 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came. A head has one deadline as a whole, a body gets a new one with every piece."""
+        self._piece_bytes = len(data)
+        self._piece_is_shared = self._awaited is _BODY
         super().data_received(data)
+        if self._awaited is _HEAD:
+            self._head_bytes += self._piece_bytes
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response(_TOO_LARGE)
         if self.transport.is_closing() or (self._awaited is _COMPLETE and not self._is_idle()):
             self._stop_timer()
         elif self._awaited is _BODY:
@@ -168,23 +179,18 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count the head, and let the application drop the connection."""
         super().on_message_begin()
-        self._stop_timer()
+        if self._slow_timer is not None:
+            self._stop_timer()
         self._awaited = _HEAD
-        self._head_bytes = 0
+        # What stands before the head in the same piece is not counted, nor then what the head has in this piece.
+        self._head_bytes = -self._piece_bytes if self._piece_is_shared else 0
+        self._piece_is_shared = True
         self.scope["extensions"] = self._extensions
-
-    def on_url(self, url: bytes) -> None:
-        """Count the request line."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Start the request, or queue it behind the one that is being answered."""
+        if self._head_bytes + self._piece_bytes > MAX_HEAD_BYTES:
+            self._refuse_large_head()
         super().on_headers_complete()
         self._awaited = _BODY
         if 0 < len(self.pipeline) <= MAX_PIPELINED:
@@ -202,9 +208,9 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle.__class__ = GatewayCycle
         super()._start_asgi_task(cycle, app)
 
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
+    def _refuse_large_head(self) -> None:
+        """Raise `HeadTooLarge`, unless it was the beginning of a body that made the piece large."""
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             raise HeadTooLarge
 
     def _is_idle(self) -> bool:

@@ -21,6 +21,9 @@ class Permission(StrEnum):
     READ_AUDIT = "canReadAudit"
     READ_METRICS = "canReadMetrics"
 
+    # Enum's own hash is a call of Python, several times on every request.
+    __hash__ = str.__hash__
+
 
 class Budget(NamedTuple):
     """What a key may cost: billionths of `currency` in each `period` (`day`, `week`, `month` in UTC, or `total`)."""

@@ -89,6 +89,8 @@ class Running:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return a metric's value, 0 when it was never counted."""
+        # As every scrape does first.
+        self.app.state.metrics.settle()
         return self.app.state.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def outcomes(self, provider: str) -> dict[str, float]:

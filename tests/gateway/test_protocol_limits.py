@@ -147,6 +147,31 @@ async def test_the_cap_begins_anew_with_each_request(gateway: Served) -> None:
             assert (await connection.answer()).status == 200
 
 
+async def test_what_stands_before_a_head_in_one_piece_is_not_counted(gateway: Served) -> None:
+    """A large body may end in the piece in which the next head begins."""
+    body = b'{"messages":"' + b"a" * (protocol.MAX_HEAD_BYTES - 1000) + b'"}'
+    head = get("/health", "X-Large: " + "a" * (protocol.MAX_HEAD_BYTES // 2))
+    pipelined = get("/health/live") * 3
+    async with wire(gateway.port) as connection:
+        await connection.send(post("/ai/chat", body) + pipelined + head[:20_000])
+        await asyncio.sleep(0.1)
+        await connection.send(head[20_000:])
+        assert (await connection.answer()).status == 400
+        for _ in range(4):
+            assert (await connection.answer()).status == 200
+
+
+async def test_a_head_that_goes_on_and_on_is_refused_before_it_ends(gateway: Served) -> None:
+    """One header without an end would never be handed over by the parser."""
+    async with wire(gateway.port) as connection:
+        await connection.send(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Large: ")
+        for _ in range(9):
+            connection.writer.write(b"a" * 8192)
+            await asyncio.sleep(0.01)
+        assert_canonical_400(await connection.answer())
+        await connection.end()
+
+
 BROKEN = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"NONSENSE\r\n\r\n",
