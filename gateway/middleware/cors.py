@@ -19,9 +19,24 @@ ALLOWED_HEADERS = (
     "X-Api-Key",
     "X-Request-ID",
     "Idempotency-Key",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-User-Staging-Id",
     "OpenAI-Beta",
+    "OpenAI-Organization",
+    "OpenAI-Project",
     "Anthropic-Version",
     "Anthropic-Beta",
+    "Anthropic-Dangerous-Direct-Browser-Access",
+    # What the SDKs of both vendors say of themselves with every request; browsers other than Chromium send the first.
+    "User-Agent",
+    *(
+        f"X-Stainless-{name}"
+        for name in (
+            *("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Retry-Count", "Timeout"),
+            *("Helper", "Helper-Method", "Poll-Helper", "Custom-Poll-Interval"),
+        )
+    ),
 )
 EXPOSED_HEADERS = (
     "X-Request-ID",
@@ -29,7 +44,13 @@ EXPOSED_HEADERS = (
     "X-RateLimit-Limit",
     "X-RateLimit-Remaining",
     "X-RateLimit-Reset",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
+    "X-Should-Retry",
+    "ETag",
+    "Link",
+    "Content-Disposition",
     "X-LunarBit-Provider",
     "X-LunarBit-Model",
     "X-LunarBit-Attempts",

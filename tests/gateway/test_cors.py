@@ -23,7 +23,11 @@ EXPOSED = {
     "x-ratelimit-limit",
     "x-ratelimit-remaining",
     "x-ratelimit-reset",
+    "ratelimit",
+    "ratelimit-policy",
     "retry-after",
+    "x-should-retry",
+    "etag",
     "x-lunarbit-provider",
     "x-lunarbit-model",
     "x-lunarbit-attempts",
@@ -65,6 +69,19 @@ async def test_a_configured_origin_may_ask_and_read(tmp_path: Path, origin: str)
     exposed = {name.strip().lower() for name in actual.headers["access-control-expose-headers"].split(",")}
     assert exposed >= EXPOSED
     assert "*" not in exposed
+
+
+async def test_the_headers_of_the_vendors_sdks_are_allowed(tmp_path: Path) -> None:
+    """Browsers ask for each of them before a request that the SDK sends."""
+    sent = (
+        "anthropic-beta,anthropic-dangerous-direct-browser-access,anthropic-version,authorization,content-type,"
+        "openai-organization,openai-project,user-agent,x-api-key,x-stainless-arch,x-stainless-helper-method,"
+        "x-stainless-lang,x-stainless-os,x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,"
+        "x-stainless-runtime-version,x-stainless-timeout"
+    )
+    headers = {"origin": CONSOLE, **PREFLIGHT, "access-control-request-headers": sent}
+    async with edge_client(tmp_path, ON) as client:
+        assert (await client.options("/v1/messages", headers=headers)).status_code == 200
 
 
 @pytest.mark.parametrize(
