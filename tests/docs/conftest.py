@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.architecture.installation import ADMIN_KEY, REPOSITORY, Running, running
 from tests.docs.blocks import data_folder
 from tests.docs.github import api_url
+from tests.docs.programs import install_node_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,3 +41,13 @@ def documented_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
     )
     with running((*gateway_of, "serve"), environment, cwd=folder, log=folder / "log") as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="session")
+def node_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with what the JavaScript of the documents imports, for modules in folders below it."""
+    root = tmp_path_factory.getbasetemp()
+    # Each process of xdist has a folder of its own, in one that all of them share.
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "node-packages"
+    install_node_packages(folder)
+    return folder

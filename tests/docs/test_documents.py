@@ -19,6 +19,7 @@ from gateway.usage.prices import load_prices
 from tests.architecture.installation import ADMIN_KEY, REPOSITORY, Running
 from tests.docs.blocks import Block, anchors, blocks, data_folder, links, relative
 from tests.docs.github import api_url
+from tests.docs.programs import JAVASCRIPT, file_name, filled_in, needed_client, write_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,17 +29,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 LIMIT_S = 60.0
-KEY_NAMES = ("YOUR_ADMIN_KEY", "YOUR_API_KEY", "YOUR_KEY", "your_api_key_here")
 KEY_VARIABLES = ("API_KEY_ADMIN", "API_KEY", "ADMIN_KEY", "LUNARBIT_API_KEY", "LUNARBIT_KEY", "KEY")
 SHELL = ("bash", "sh")
 # Why a block in one of these languages is only shown.
 SHOWN_ONLY = {
     "text": "output, pictures, and what its document says cannot run here",
-    "js": "it is for a browser",
+    "html": "test_streaming_clients.py opens it in a browser",
     "promql": "no Prometheus is at hand",
     "yaml": "for programs that are not at hand",
 }
-RUN = (*SHELL, "python", "toml", "json")
+RUN = (*SHELL, *JAVASCRIPT, "python", "toml", "json")
 # Why a command inside a shell block is left out when the rest of the block runs.
 NOT_RUN_HERE = {
     "docker": "no container engine is at hand",
@@ -69,18 +69,17 @@ LINKS = [link for document in DOCUMENTS for link in links(document)]
 
 
 def every(*languages: str) -> pytest.MarkDecorator:
-    """Run a test for each block in one of the languages, named by its place."""
-    chosen = [block for block in BLOCKS if block.language in languages]
+    """Run a test for each block in one of the languages, named by its place.
+
+    What needs a client's own environment is for test_client_snippets.py.
+    """
+    chosen = [block for block in BLOCKS if block.language in languages and not needed_client(block)]
     return pytest.mark.parametrize("block", chosen, ids=[block.name for block in chosen])
 
 
 def with_gateway(text: str, gateway: Running) -> str:
     """Put the address of a gateway that runs and its key into an example."""
-    text = re.sub(r"http://(localhost|127\.0\.0\.1):3000\b", gateway.url, text)
-    text = re.sub(r"\b(localhost|127\.0\.0\.1):3000\b", gateway.url.removeprefix("http://"), text)
-    for name in KEY_NAMES:
-        text = re.sub(rf"\b{name}\b", ADMIN_KEY, text)
-    return text
+    return filled_in(text, gateway.url, ADMIN_KEY)
 
 
 def run(command: Sequence[str], gateway: Running, folder: Path) -> str:
@@ -201,6 +200,33 @@ def test_a_python_example_works(block: Block, documented_gateway: Running, tmp_p
     program = tmp_path / "example.py"
     program.write_text(with_gateway(block.text, documented_gateway), encoding="utf-8")
     printed = run((sys.executable, str(program)), documented_gateway, tmp_path)
+    if block.output is not None:
+        assert alike(printed) == alike(with_gateway(block.output, documented_gateway))
+
+
+@pytest.fixture(scope="session")
+def modules(documented_gateway: Running, node_packages: Path) -> Callable[[Path], Path]:
+    """Return a function that gives a folder with the JavaScript of a document, and what it imports."""
+    folders: dict[Path, Path] = {}
+
+    def folder_of(document: Path) -> Path:
+        if document not in folders:
+            # Node looks for packages in the folders above, too.
+            folders[document] = folder = node_packages / document.stem
+            folder.mkdir()
+            write_modules(document, folder, documented_gateway.url, ADMIN_KEY)
+        return folders[document]
+
+    return folder_of
+
+
+@every(*JAVASCRIPT)
+def test_a_javascript_example_works(block: Block, modules: Callable[[Path], Path], documented_gateway: Running) -> None:
+    """Each is a module beside the others of its page, so that one may import another."""
+    node = shutil.which("node")
+    assert node is not None, "node is missing; `scripts/test --install` installs what the tests need"
+    folder = modules(block.document)
+    printed = run((node, file_name(block)), documented_gateway, folder)
     if block.output is not None:
         assert alike(printed) == alike(with_gateway(block.output, documented_gateway))
 

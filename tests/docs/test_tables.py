@@ -124,7 +124,7 @@ def test_every_direct_dependency_has_its_reason() -> None:
     """And no other, since a reason for something that is gone misleads."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     groups = project["dependency-groups"]
-    declared = [*project["project"]["dependencies"], *groups["build"]]
+    declared = [*project["project"]["dependencies"], *groups["build"], *groups["docs"]]
     declared += [entry for entry in groups["dev"] if isinstance(entry, str)]
     names = {re.split(r"[<>=~!;\[ ]", entry)[0] for entry in declared}
     rows = cells(section(ARCHITECTURE.read_text(encoding="utf-8"), "Dependencies, and why each is there"))
