@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
-import msgspec
 
 from gateway.errors import BudgetExceeded, InvalidRequest, RateLimitExceeded, StorageUnavailable, TokenLimitExceeded
 from gateway.limits.counters import Quota
@@ -39,7 +38,6 @@ _SETTLE_S = 2.0
 # How long a request waits for the ledger, and for how long the next ones do not.
 _LEDGER_S = 1.0
 _LEDGER_PAUSE_S = 5.0
-_TOKEN_FIELDS = ("max_tokens", "max_completion_tokens")
 
 
 class Spent(Protocol):
@@ -249,14 +247,15 @@ def _cap(request: CompletionRequest, most: int) -> None:
     for field in ("n", "best_of") if isinstance(request, TextRequest) else ("n",):
         if choices > most or type(request.get(field, 1)) not in (int, type(None)):
             raise _over(field, most)
-    named = [field for field in _TOKEN_FIELDS if request.get(field) is not None and field not in request.defaulted]
+    named = [
+        field for field in request.length_fields if request.get(field) is not None and field not in request.defaulted
+    ]
     for field in named:
         asked = request.get(field)
         if type(asked) is not int or not 1 <= asked <= most // choices:
             raise _over(field, most // choices)
     if not named and (_asked_tokens(request) or math.inf) > most:
-        request.fields = {**request.fields, "max_tokens": msgspec.Raw(str(most // choices).encode())}
-        request.defaulted |= {"max_tokens"}
+        request.limit_answer(most // choices)
 
 
 def _over(field: str, most: int) -> InvalidRequest:
@@ -273,7 +272,7 @@ def _choices(request: CompletionRequest) -> int:
 
 def _asked_tokens(request: CompletionRequest) -> int | None:
     """Return the longest answer that the request allows, in tokens; None if it does not say."""
-    for field in _TOKEN_FIELDS:
+    for field in request.length_fields:
         asked = request.get(field)
         if isinstance(asked, int) and asked > 0:
             return asked * _choices(request)

@@ -14,11 +14,13 @@ from gateway.endpoints import (
     anthropic,
     audit,
     catalog,
+    changelog,
     feeds,
     github,
     health,
     keys,
     openai,
+    openai_responses,
     package_feeds,
     projects,
     updates,
@@ -34,6 +36,7 @@ from gateway.middleware.cors import CORS
 from gateway.middleware.guard import GuardedRoute, Row, UnknownPath
 from gateway.middleware.paths import Paths
 from gateway.openapi import endpoint as openapi_document
+from gateway.openapi import reference
 from gateway.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -57,9 +60,11 @@ FEEDS = "/updates/{project}/{channel}"
 # Every route: method, path, endpoint, and what it takes to pass. All of them answer at the root and under /api/v2.
 ROUTES: tuple[Row, ...] = (
     Row("POST", "/v1/chat/completions", openai.chat_completions, USE_AI, "ai", "max_ai_body_bytes"),
+    Row("POST", "/v1/responses", openai_responses.create_response, USE_AI, "ai", "max_ai_body_bytes"),
     Row("POST", "/v1/messages", anthropic.messages, USE_AI, "ai", "max_ai_body_bytes"),
     Row("POST", "/v1/messages/count_tokens", anthropic.count_tokens, USE_AI, "plain", "max_ai_body_bytes"),
     Row("POST", "/ai/chat", ai.chat, USE_AI, "ai", "max_ai_body_bytes"),
+    Row("POST", "/ai/analyze-changelog", changelog.analyze, USE_AI, "ai"),
     Row("POST", "/v1/completions", openai.completions, USE_AI, "ai", "max_ai_body_bytes"),
     Row("POST", "/v1/embeddings", openai.embeddings, USE_AI, "ai", "max_ai_body_bytes"),
     Row("GET", "/v1/models", openai.models, USE_AI),
@@ -133,6 +138,8 @@ ROUTES: tuple[Row, ...] = (
     Row("GET", "/health/live", health.live, "public", "free"),
     Row("GET", "/health/ready", health.ready, "public", "free"),
     Row("GET", "/metrics", health.metrics, "metrics", "free"),
+    Row("GET", "/docs", reference.page, "public", "free"),
+    Row("GET", "/docs/{asset}", reference.file, "public", "free"),
     Row("GET", "/openapi.json", openapi_document.as_json, "public", "free"),
     Row("GET", "/openapi.yaml", openapi_document.as_yaml, "public", "free"),
     Row("GET", "/", health.index, "public"),

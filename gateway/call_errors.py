@@ -37,6 +37,8 @@ def _vendors_own(error: upstream.CallerError) -> errors.GatewayError:
         told: errors.GatewayError = errors.InvalidRequest(error.message, param=error.param)
         if error.status == errors.PayloadTooLarge.status:
             told = errors.PayloadTooLarge(error.message)
+        elif error.status == errors.NotFound.status:
+            told = errors.NotFound(error.message, param=error.param)
     else:
         told = kind(error.message, param=error.param, details=dict(error.details))
     told.vendor_code, told.vendor_type = error.vendor_code, error.vendor_type

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from gateway.call_errors import client_error
 from gateway.context import NO_USAGE, context_of
+from gateway.errors import InvalidRequest
 from gateway.json_body import ClientGone, check_media_type, read_body
 from gateway.state import state_of
 from gateway.streaming import ClientStream, Codec, StreamFacts, run_whole
 from gateway.tokens import answer_chars, usage_of
 from providers.base import CHAT
+from providers.responses.binding import tag_of
+from providers.responses.native import RESPONSES, ResponsesRequest
 from routing.errors import ModelNotFound, OperationNotServed
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 # What of a client's headers goes upstream: nothing that identifies it to anybody else, least of all its key.
-_UPSTREAM_HEADERS = frozenset({b"openai-beta", b"idempotency-key", b"traceparent", b"tracestate"})
+_UPSTREAM_HEADERS = frozenset({b"openai-beta", b"anthropic-beta", b"idempotency-key", b"traceparent", b"tracestate"})
 _UNSAFE_IN_HEADER = re.compile(r"[^\x21-\x7e]")
 
 
@@ -98,9 +101,24 @@ def prepare(request: Request, state: GatewayState, model: str | None, completion
     principal = context_of(request.scope).principal
     try:
         plan = state.router.plan(model, principal.allowed_models if principal is not None else None)
+        if isinstance(completion, ResponsesRequest):
+            return _who_understands(plan.preferring(RESPONSES), completion)
         return plan if completion.operation == CHAT else plan.for_operation(completion.operation)
     except (ModelNotFound, OperationNotServed) as exc:
         raise client_error(exc) from exc
+
+
+def _who_understands(plan: Plan, completion: ResponsesRequest) -> Plan:
+    """Leave only the provider that made what the request goes on with. Raises `InvalidRequest`."""
+    targets = plan.targets
+    for binding in completion.bindings:
+        targets = tuple(target for target in targets if tag_of(target.provider.name) == binding.tag)
+        if binding.is_native:
+            targets = tuple(target for target in targets if RESPONSES in target.provider.provider.operations)
+        if not targets:
+            rule = "was made by a provider that does not answer here now; send the whole input without it"
+            raise InvalidRequest(f"{binding.field}: {rule}", errors=[(binding.field, rule)])
+    return plan._replace(targets=targets)
 
 
 def _caller(context: RequestContext) -> str:

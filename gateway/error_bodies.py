@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LINGER_S = 2.0
 Surface = Literal["lunarbit", "openai", "anthropic"]
 API_PREFIX = "/api/v2"
+_MODELS = "/v1/models"
 
 # Anthropic's error types by status (Anthropic API reference, "Errors").
 _ANTHROPIC_TYPES = {
@@ -47,6 +48,9 @@ class _Refusal(msgspec.Struct):
 
 
 _decode_refusal = msgspec.json.Decoder(_Refusal).decode
+# With this field Anthropic's packages ask that the provider remember the conversation, as their loops over tools do by
+# default. When a refusal says this, they send all of it themselves and go on.
+_THREAD, _NO_THREADS = "thread", {"error_code": "thread_unsupported_request"}
 # A client's SDK would retry these although the gateway has already tried everything.
 _NO_RETRY = (ProviderFailed, ProviderTimedOut, BudgetExceeded)
 
@@ -57,6 +61,17 @@ def surface_of(path: str) -> Surface:
     if path == "/v1/messages" or path.startswith("/v1/messages/"):
         return "anthropic"
     return "openai" if path.startswith("/v1/") else "lunarbit"
+
+
+def surface_of_request(context: RequestContext) -> Surface:
+    """Return the surface that a request came in by.
+
+    The lists of models of OpenAI and of Anthropic have the same address; Anthropic's clients name their version.
+    """
+    path = context.path.removeprefix(API_PREFIX)
+    if b"anthropic-version" in context.headers and (path == _MODELS or path.startswith(f"{_MODELS}/")):
+        return "anthropic"
+    return surface_of(context.path)
 
 
 def error_object(error: GatewayError, surface: Surface, request_id: str, docs_url: str) -> dict[str, Any]:
@@ -71,7 +86,9 @@ def error_object(error: GatewayError, surface: Surface, request_id: str, docs_ur
             }
         }
     if surface == "anthropic":
-        body = {"type": _anthropic_type(error), "message": error.message}
+        body: dict[str, Any] = {"type": _anthropic_type(error), "message": error.message}
+        if error.param == _THREAD:
+            body["details"] = _NO_THREADS
         return {"type": "error", "error": body, "request_id": request_id}
     return {
         "error": {
@@ -102,7 +119,7 @@ def _is_anthropic_error(body: bytes) -> bool:
 def error_response(error: GatewayError, context: RequestContext) -> Response:
     """Return the whole answer for `error` on the surface that the request came in by."""
     context.error_code = error.code
-    surface = surface_of(context.path)
+    surface = surface_of_request(context)
     headers = {"cache-control": "no-store", **error.headers}
     if surface != "lunarbit":
         headers["x-lunarbit-error-code"] = error.code

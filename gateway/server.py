@@ -144,7 +144,7 @@ def announcement(settings: Settings) -> str:
   LunarBit Gateway on {url}
   Admin key (development): {key}
 
-  Paste this to see an answer stream:
+  Open {url}/docs to see and try the whole interface, or paste this to see an answer stream:
 
   curl -N {url}/ai/chat -H 'Authorization: Bearer {key}' \\
     -H 'Content-Type: application/json' -d '{body}'

@@ -22,10 +22,10 @@ class AzureOpenAIProvider(OpenAIProvider):
     """An Azure OpenAI resource: `base_url` is its endpoint, with or without the path behind it."""
 
     def __init__(self, config: ProviderConfig, transport: Transport) -> None:
-        super().__init__(config, transport)
-        self._resource = self.base_url.removesuffix("/v1").removesuffix("/openai")
         # The v1 address takes names in place of dates, such as "preview".
         self._is_dated = config.api_version[:1].isdigit()
+        super().__init__(config, transport)
+        self._resource = self.base_url.removesuffix("/v1").removesuffix("/openai")
         self._version = f"?api-version={quote(config.api_version)}" if config.api_version else ""
 
     def default_base_url(self) -> str:
@@ -36,6 +36,10 @@ class AzureOpenAIProvider(OpenAIProvider):
     def auth_headers(self) -> dict[str, str]:
         """Return the `api-key` header."""
         return {"api-key": self.config.api_key} if self.config.api_key else {}
+
+    def has_responses(self) -> bool:
+        """Say whether the address is the v1 one, under which they are like OpenAI's."""
+        return not self._is_dated
 
     def chat_url(self, model: str) -> str:
         """Return the deployment's address in the style that is configured."""

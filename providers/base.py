@@ -36,7 +36,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer, as the provider counted them, or `estimated` when it did not, or not yet to the end.
 
     `prompt_tokens` holds those that were read from a cache (`cached_tokens`) and written to it
-    (`cache_creation_tokens`); `completion_tokens` holds `reasoning_tokens`.
+    (`cache_creation_tokens`, of which `cache_creation_1h_tokens` for an hour); `completion_tokens` holds
+    `reasoning_tokens`.
     """
 
     prompt_tokens: int = 0
@@ -46,6 +47,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     reasoning_tokens: int = 0
     estimated: bool = False
     raw: dict[str, Any] | None = None
+    cache_creation_1h_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -74,6 +76,8 @@ class CompletionRequest:
     __slots__ = ("_messages", "defaulted", "fields", "headers", "is_capped", "model", "request_id", "stream")
     # What is asked for: "chat", or another operation that `AIProvider.operations` has to name.
     operation: ClassVar[str] = CHAT
+    # Each of them limits the length of the answer, in tokens.
+    length_fields: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
 
     def __init__(
         self,
@@ -114,6 +118,11 @@ class CompletionRequest:
         """Return one top-level field decoded, for example `request.get("temperature", 0.7)`."""
         raw = self.fields.get(name)
         return default if raw is None else msgspec.json.decode(raw)
+
+    def limit_answer(self, tokens: int) -> None:
+        """Put in the longest answer, in tokens, which the client did not ask for."""
+        self.fields = {**self.fields, "max_tokens": msgspec.Raw(str(tokens).encode())}
+        self.defaulted |= {"max_tokens"}
 
     def read_chars(self) -> tuple[list[int], list[int]]:
         """Return how many characters each message has, and each further field that the model reads, as JSON."""
@@ -224,10 +233,11 @@ class AIProvider(ABC):
 
     `operations` is what it can be asked for; only of these does it get requests. Beside chats there are "embeddings"
     and "completions" (`providers/operations.py`), which come to the same two methods and are told apart by
-    `CompletionRequest.operation`. Their answers are the OpenAI dialect's own JSON in `raw`.
+    `CompletionRequest.operation`. Their answers are the OpenAI dialect's own JSON in `raw`. With "responses" it gets
+    `providers.responses.native.ResponsesRequest`s as they came, and otherwise as chats.
     """
 
-    operations: ClassVar[frozenset[str]] = frozenset({CHAT})
+    operations: frozenset[str] = frozenset({CHAT})
 
     @abstractmethod
     def stream_completion(self, request: CompletionRequest) -> AsyncIterator[StreamItem]:

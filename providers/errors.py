@@ -65,7 +65,7 @@ class CallerError(ProviderError):
 
 
 class RequestRefused(CallerError):
-    """The provider found the request malformed or unsupported (400, 409, 413, 422)."""
+    """The provider found the request malformed or unsupported (400, 409, 413, 422; 404 for a forgotten thread)."""
 
 
 class NotExpressible(RequestRefused):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import msgspec
@@ -30,10 +30,13 @@ from providers.transport import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from providers.config import ProviderConfig
 
+T = TypeVar("T")
+
+ANTHROPIC_BETA = "anthropic-beta"
 HEALTH_TIMEOUT_S = 10.0
 MAX_ENDPOINTS = 1_000
 _CREDENTIAL_STATUS = frozenset({401, 402, 403})
@@ -44,6 +47,18 @@ _DOWNSTREAM = {
     "request-id": "x-lunarbit-upstream-request-id",
     "apim-request-id": "x-lunarbit-upstream-request-id",
 }
+
+
+async def with_token(bearer: BearerToken, ask: Callable[[str], Awaitable[T]]) -> T:
+    """Return what `ask` returns with the token of now; one that is refused is renewed, and asked with once more."""
+    token = await bearer.get()
+    try:
+        return await ask(token)
+    except errors.CredentialRefused as exc:
+        newer = await bearer.renew(token) if exc.status == httpx.codes.UNAUTHORIZED else token
+        if newer == token:
+            raise
+    return await ask(newer)
 
 
 class HTTPProvider(AIProvider):
@@ -81,6 +96,10 @@ class HTTPProvider(AIProvider):
     def read_answer(self, body: bytes) -> CompletionResponse:
         """Read a whole answer. Raises types of `providers.errors`, also for an error inside a 200."""
 
+    def operation_of(self, request: CompletionRequest) -> str:
+        """Return which of the provider's `operations` answers a request."""
+        return request.operation
+
     def operation_url(self, operation: str, model: str) -> str:
         """Return the address of another of the provider's `operations`."""
         raise NotImplementedError
@@ -100,8 +119,11 @@ class HTTPProvider(AIProvider):
         """Take out or rename the field that a refusal names if only the gateway had put it in; say whether it did."""
 
     def request_headers(self, request: CompletionRequest) -> Mapping[str, str]:
-        """Return the headers of a request besides those of every one."""
-        return request.headers
+        """Return the headers of a request besides those of every one; Anthropic's betas are for its dialect alone."""
+        headers = request.headers
+        if ANTHROPIC_BETA not in headers:
+            return headers
+        return {name: value for name, value in headers.items() if name != ANTHROPIC_BETA}
 
     async def chat_completion(self, request: CompletionRequest) -> CompletionResponse:
         """Ask for a whole answer; raises types of `providers.errors`."""
@@ -113,7 +135,8 @@ class HTTPProvider(AIProvider):
             raise errors.ServerFailed(exc.message) from exc
         finally:
             await close(response)
-        answer = self.read_answer(body) if request.operation == CHAT else self.read_other(request, body)
+        is_chat = self.operation_of(request) == CHAT
+        answer = self.read_answer(body) if is_chat else self.read_other(request, body)
         answer.headers = _downstream_headers(response.headers)
         return answer
 
@@ -190,15 +213,7 @@ class HTTPProvider(AIProvider):
     async def _post_with_token(
         self, bearer: BearerToken, request: CompletionRequest, fields: dict[str, Any], *, stream: bool
     ) -> httpx.Response:
-        """Post with the token of now; one that is refused is renewed, and asked with once more."""
-        token = await bearer.get()
-        try:
-            return await self._post(request, fields, stream=stream, token=token)
-        except errors.CredentialRefused as exc:
-            newer = await bearer.renew(token) if exc.status == httpx.codes.UNAUTHORIZED else token
-            if newer == token:
-                raise
-        return await self._post(request, fields, stream=stream, token=newer)
+        return await with_token(bearer, lambda token: self._post(request, fields, stream=stream, token=token))
 
     async def _post(
         self, request: CompletionRequest, fields: dict[str, Any], *, stream: bool, token: str = ""
@@ -226,7 +241,7 @@ class HTTPProvider(AIProvider):
         return response
 
     def _endpoint(self, request: CompletionRequest) -> Endpoint:
-        operation, model = request.operation, request.model
+        operation, model = self.operation_of(request), request.model
         url = self.chat_url(model) if operation == CHAT else self.operation_url(operation, model)
         endpoint = self._endpoints.get(url)
         if endpoint is None:

@@ -13,12 +13,15 @@ import httpx
 import msgspec
 
 from providers import errors
+from providers.base import CHAT
 from providers.openai import OpenAIProvider, StreamedChat, finish_reasons
+from providers.responses.native import RESPONSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from providers.base import CompletionRequest, StreamEvent
+    from providers.http import StreamedAnswer
     from providers.sse import ServerSentEvent
 
 DEFAULT_ORIGIN = "http://localhost:1234"
@@ -66,7 +69,7 @@ class LMStudioProvider(OpenAIProvider):
         return f"{self.origin}/v1/chat/completions"
 
     def operation_url(self, operation: str, model: str) -> str:  # noqa: ARG002 - as above.
-        """Return the address of embeddings or completions."""
+        """Return the address of embeddings, completions or responses."""
         return f"{self.origin}/v1/{operation}"
 
     def models_url(self) -> str:
@@ -102,8 +105,21 @@ class LMStudioProvider(OpenAIProvider):
         known = self._by_id.get(model)
         return known.loaded if known is not None else None
 
-    def read_stream(self, request: CompletionRequest) -> StreamedChat:
+    def has_responses(self) -> bool:
+        """Say that it has; LM Studio does since 0.3.29."""
+        return True
+
+    def body_fields(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
+        """Return the client's own fields, with a tool that is chosen by its name in words that this server knows."""
+        fields = super().body_fields(request, stream=stream)
+        if "tool_choice" in fields and self.operation_of(request) == CHAT:
+            _require_only(fields)
+        return fields
+
+    def read_stream(self, request: CompletionRequest) -> StreamedAnswer:
         """Return a reader that takes reports of progress for signs of work."""
+        if self.operation_of(request) == RESPONSES:
+            return super().read_stream(request)
         return _StreamedChat(choices=finish_reasons(request))
 
     async def _look(self, paths: tuple[str, ...]) -> bool:
@@ -134,6 +150,27 @@ class LMStudioProvider(OpenAIProvider):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return page if isinstance(page, dict) else None
+
+
+def _require_only(fields: dict[str, Any]) -> None:
+    """Replace the choice of one tool by this tool alone and the word `required`.
+
+    LM Studio refuses a choice that is an object, and llama.cpp takes it for `auto` and says nothing.
+    """
+    choice = msgspec.json.decode(fields["tool_choice"])
+    tools = msgspec.json.decode(fields.get("tools", b"null"))
+    if not isinstance(choice, dict) or not isinstance(tools, list):
+        return
+    wanted = _name_of(choice)
+    chosen = [tool for tool in tools if wanted is not None and _name_of(tool) == wanted]
+    if chosen:
+        fields["tool_choice"] = msgspec.Raw(b'"required"')
+        fields["tools"] = msgspec.Raw(msgspec.json.encode(chosen))
+
+
+def _name_of(tool: Any) -> Any:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return function.get("name") if isinstance(function, dict) else None
 
 
 def _entries(page: dict[str, Any], name: str) -> list[dict[str, Any]]:

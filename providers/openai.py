@@ -14,10 +14,14 @@ from providers import errors, vendor_errors, wire
 from providers.base import CHAT
 from providers.http import HTTPProvider, StreamedAnswer
 from providers.operations import COMPLETIONS, EMBEDDINGS, TextRequest, read_embeddings
+from providers.responses.binding import tag_of
+from providers.responses.native import RESPONSES, NativeStream, ResponsesRequest, native_body, read_response
 
 if TYPE_CHECKING:
     from providers.base import CompletionRequest, CompletionResponse, StreamEvent
+    from providers.config import ProviderConfig
     from providers.sse import ServerSentEvent
+    from providers.transport import Transport
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 _DONE = b"[DONE]"
@@ -39,9 +43,30 @@ _TRUE = msgspec.Raw(b"true")
 
 
 class OpenAIProvider(HTTPProvider):
-    """An OpenAI-compatible server at `config.base_url`, reached through `transport`."""
+    """An OpenAI-compatible server at `config.base_url`, reached through `transport`.
+
+    The option `responses` says whether it has `/responses`; without it OpenAI itself is taken to, and nobody else.
+    """
 
     operations = frozenset({CHAT, COMPLETIONS, EMBEDDINGS})
+
+    def __init__(self, config: ProviderConfig, transport: Transport) -> None:
+        super().__init__(config, transport)
+        has_responses = config.options.get("responses", self.has_responses())
+        if not isinstance(has_responses, bool):
+            msg = "options.responses must be true or false"
+            raise TypeError(msg)
+        if has_responses:
+            self.operations |= {RESPONSES}
+
+    def has_responses(self) -> bool:
+        """Say whether the server is known to have the Responses API."""
+        return self.base_url == DEFAULT_BASE_URL
+
+    def operation_of(self, request: CompletionRequest) -> str:
+        """Return `responses` for such a request if the server has them; without them it is a chat."""
+        is_native = isinstance(request, ResponsesRequest) and RESPONSES in self.operations
+        return RESPONSES if is_native else request.operation
 
     def default_base_url(self) -> str:
         """Return the address that is used when none is configured."""
@@ -61,7 +86,7 @@ class OpenAIProvider(HTTPProvider):
         return f"{self.base_url}/chat/completions"
 
     def operation_url(self, operation: str, model: str) -> str:  # noqa: ARG002 - as above.
-        """Return the address of embeddings or completions."""
+        """Return the address of embeddings, completions or responses."""
         return f"{self.base_url}/{operation}"
 
     def models_url(self) -> str:
@@ -78,6 +103,8 @@ class OpenAIProvider(HTTPProvider):
     def body_fields(self, request: CompletionRequest, *, stream: bool) -> dict[str, Any]:
         """Return the client's own fields as raw JSON, with this provider's model and usage asked for."""
         options = self.config.options_for(request.model)
+        if isinstance(request, ResponsesRequest) and self.operation_of(request) == RESPONSES:
+            return native_body(request, options.omit_params, stream=stream)
         fields = dict(request.fields)
         fields["model"] = msgspec.Raw(msgspec.json.encode(request.model))
         if options.max_tokens_field != "max_tokens" and "max_tokens" in fields and request.operation == CHAT:
@@ -99,13 +126,17 @@ class OpenAIProvider(HTTPProvider):
         return answer
 
     def read_other(self, request: CompletionRequest, body: bytes) -> CompletionResponse:
-        """Read embeddings, or a text completion."""
+        """Read embeddings, a response, or a text completion."""
+        if self.operation_of(request) == RESPONSES:
+            return read_response(body, tag_of(self.config.name))
         if request.operation == EMBEDDINGS:
             return read_embeddings(body, as_base64=request.get("encoding_format") == "base64")
         return self.read_answer(body)
 
     def read_stream(self, request: CompletionRequest) -> StreamedAnswer:
-        """Return a reader that waits for the finish reason of every choice."""
+        """Return a reader that waits for the finish reason of every choice, or for the end of a response."""
+        if self.operation_of(request) == RESPONSES:
+            return NativeStream(tag_of(self.config.name))
         return StreamedChat(choices=finish_reasons(request))
 
     def drop_refused_default(

@@ -26,6 +26,8 @@ _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_erro
 _CONTEXT_PHRASES = ("maximum context length", "prompt is too long", "exceed context limit")
 # Anthropic answers 400 when our account has no money left or has reached its limit, which is no fault of the client's.
 _QUOTA_PHRASES = ("credit balance is too low", "reached your specified api usage limits")
+# Anthropic answers 404 when it has forgotten the conversation that a request continues; the model is well.
+_FORGOTTEN_CODES = frozenset({"thread_not_found"})
 _FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
 _MAX_MESSAGE_CHARS = 2_000
 # A wait of decades is a broken header and not a wish.
@@ -133,6 +135,10 @@ def _classify(status: int, error: Any, retry_after_s: float | None) -> errors.Pr
         reasons.add((_text(details.get("error_code")) or "").lower())
     if status < 500:
         reasons |= _said_in_words((_text(fields.get("message")) or "").lower())
+    param = _text(fields.get("param"))
+    if status == 404 and param not in (None, "model"):
+        # What is missing is named in the request, such as an item or an earlier response; the model is there.
+        status = 400
     return _type_for(status, reasons)(
         (_text(fields.get("message")) or f"HTTP {status}")[:_MAX_MESSAGE_CHARS],
         status=status,
@@ -140,7 +146,7 @@ def _classify(status: int, error: Any, retry_after_s: float | None) -> errors.Pr
         # llama.cpp repeats the HTTP status here, which would hide the code that clients test for.
         vendor_code=None if code is not None and code.isdecimal() else code,
         vendor_type=kind,
-        param=_text(fields.get("param")),
+        param=param,
         details={"content_filter": inner} if isinstance(inner, dict) else None,
     )
 
@@ -157,6 +163,8 @@ def _type_for(status: int, reasons: set[str]) -> type[errors.ProviderError]:
         return errors.ContextLengthExceeded
     if reasons & _FILTER_CODES and status < 500:
         return errors.ContentFiltered
+    if status == 404 and reasons & _FORGOTTEN_CODES:
+        return errors.RequestRefused
     if status == 403 and "model_not_found" in reasons:
         # The credential is good, and this model is not for it (OpenAI's projects).
         return errors.ModelNotServed

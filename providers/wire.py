@@ -65,6 +65,21 @@ class _Answer(msgspec.Struct, gc=False):
     model: str | None = None
 
 
+class _Beside(msgspec.Struct):
+    reasoning_content: Any = None
+    reasoning: Any = None
+    refusal: Any = None
+
+
+class _ChoiceBeside(msgspec.Struct):
+    message: _Beside | None = None
+    delta: _Beside | None = None
+
+
+class _AnswerBeside(msgspec.Struct):
+    choices: list[_ChoiceBeside]
+
+
 class _ModelEntry(msgspec.Struct):
     id: str
 
@@ -76,6 +91,7 @@ class _ModelList(msgspec.Struct):
 _NO_DELTA = _Delta()
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_beside = msgspec.json.Decoder(_AnswerBeside).decode
 _decode_models = msgspec.json.Decoder(_ModelList).decode
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -187,6 +203,23 @@ def _text_of(content: str | list[Any] | None) -> str:
         return content
     parts = [part.get("text") for part in content or [] if isinstance(part, dict)]
     return "".join(part for part in parts if isinstance(part, str))
+
+
+def beside_text(raw: bytes | None) -> tuple[str, str]:
+    """Return the reasoning and the refusal of a whole answer or a chunk, empty where there is none.
+
+    Reasoning stands in `reasoning_content`, or in `reasoning` as OpenRouter and Ollama write it.
+    """
+    try:
+        choices = _decode_beside(raw or b"").choices
+    except _DECODE_ERRORS:
+        return "", ""
+    said = (choices[0].message or choices[0].delta if choices else None) or _Beside()
+    return _string(said.reasoning_content) or _string(said.reasoning), _string(said.refusal)
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def parse_models(body: bytes) -> list[str]:

@@ -47,6 +47,17 @@ class Plan(NamedTuple):
             raise OperationNotServed(operation)
         return self._replace(targets=tuple(target.provider.target(target.model, operation) for target in able))
 
+    def preferring(self, operation: str) -> Plan:
+        """Return the plan with the operation's own targets at the providers that know it; the others stay for chats."""
+        return self._replace(
+            targets=tuple(
+                target.provider.target(target.model, operation)
+                if operation in target.provider.provider.operations
+                else target
+                for target in self.targets
+            )
+        )
+
 
 class ModelEntry(NamedTuple):
     """One id that clients may ask for, and the providers that serve it in order.

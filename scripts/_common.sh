@@ -58,7 +58,7 @@ require_packages() {
   if (( ! INSTALL )); then
     {
       echo "Missing: ${packages[*]}. (Python 3.11 or newer with venv is needed;"
-      echo "the tests need promtool, curl, PostgreSQL, Redis and Node.js with npm.)"
+      echo "the tests need promtool, curl, PostgreSQL, Redis, Node.js with npm, and Chromium.)"
       printf 'Install with\n\n    %s\n\nor run this command again with --install.\n' "${line[*]}"
     } >&2
     exit 1

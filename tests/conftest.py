@@ -45,6 +45,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _ByFile |
     return _ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have measured: each `record_property("figure", ...)`, whichever process ran it."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = [value for report in reports for name, value in report.user_properties if name == "figure"]
+    if figures:
+        terminalreporter.section("figures")
+    for figure in figures:
+        terminalreporter.line(str(figure))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_public_authorities() -> Iterator[None]:
     """Leave the system's certificates unread, which takes longer than the rest of a gateway's start.

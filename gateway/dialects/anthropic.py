@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,11 +16,12 @@ from providers.anthropic.reverse.stream import MessageWriter
 from providers.errors import UnreadableAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from gateway.errors import GatewayError
     from gateway.streaming import StreamFacts
     from providers.base import CompletionResponse, StreamEvent, Usage
+    from routing.plan import ModelEntry
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOP = b"event: message_stop\n"
@@ -142,3 +144,22 @@ class AnthropicCodec:
 
 def _frame(event: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event["type"].encode(), _encode(event))
+
+
+def model_page(entries: Iterable[ModelEntry], created_s: int) -> dict[str, Any]:
+    """Return a list of models, all on one page; `created_s` is in Unix seconds."""
+    found = [model_info(entry, created_s) for entry in entries]
+    ids = [model["id"] for model in found]
+    return {"data": found, "has_more": False, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
+
+
+def model_info(entry: ModelEntry, created_s: int) -> dict[str, Any]:
+    """Return one model; when it was made is not known, so this is when the gateway began to serve it."""
+    return {
+        "type": "model",
+        "id": entry.id,
+        "display_name": entry.id,
+        "created_at": f"{datetime.fromtimestamp(created_s, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "lifecycle": "active",
+        "max_input_tokens": entry.context_length,
+    }

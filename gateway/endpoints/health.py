@@ -26,6 +26,7 @@ async def index(request: Request) -> Response:  # noqa: ARG001 - every endpoint 
         "projects": "/projects",
         "metrics": "/metrics",
         "openapi": "/openapi.json",
+        "reference": "/docs",
         "documentation": "https://docs.lunarbit.dev",
     }
     return json_response({"name": "LunarBit API Gateway", "version": VERSION, "links": links})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import chat as chats
 from gateway.call_errors import client_error
 from gateway.context import context_of
+from gateway.dialects.anthropic import model_info, model_page
 from gateway.dialects.openai import OpenAICodec, parse_request, whole_answer
 from gateway.dialects.openai_texts import (
     TextCodec,
@@ -16,6 +17,7 @@ from gateway.dialects.openai_texts import (
     text_answer,
 )
 from gateway.endpoints.responses import json_response
+from gateway.error_bodies import surface_of_request
 from gateway.state import state_of
 from gateway.streaming import PassThroughResponse
 from routing.errors import ModelNotFound
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from gateway.state import GatewayState
+    from gateway.streaming import Codec
     from providers.base import CompletionRequest
     from routing.plan import ModelEntry
 
@@ -38,7 +41,7 @@ async def chat_completions(request: Request) -> Response | ASGIApp:
     model, completion, wants_usage = parse_request(await chats.read_chat_body(request))
     if completion.stream:
         codec = OpenAICodec(context.request_id, context.docs_url, wants_usage=wants_usage)
-        return await _streamed(request, model, completion, codec)
+        return await streamed(request, model, completion, codec)
     answer, usage = await chats.answer_whole(request, model, completion)
     body = whole_answer(answer.response, usage, context.request_id, answer.target.model)
     return json_response(body, headers=chats.answer_headers(answer.target, answer.attempts, answer.response))
@@ -50,7 +53,7 @@ async def completions(request: Request) -> Response | ASGIApp:
     model, completion, wants_usage = parse_text_request(await chats.read_chat_body(request))
     if completion.stream:
         codec = TextCodec(context.request_id, context.docs_url, wants_usage=wants_usage)
-        return await _streamed(request, model, completion, codec)
+        return await streamed(request, model, completion, codec)
     answer, usage = await chats.answer_whole(request, model, completion)
     body = text_answer(answer.response, usage, context.request_id, answer.target.model)
     return json_response(body, headers=chats.answer_headers(answer.target, answer.attempts, answer.response))
@@ -64,7 +67,8 @@ async def embeddings(request: Request) -> Response:
     return json_response(embeddings_answer(answer.response), headers=headers)
 
 
-async def _streamed(request: Request, model: str | None, completion: CompletionRequest, codec: OpenAICodec) -> ASGIApp:
+async def streamed(request: Request, model: str | None, completion: CompletionRequest, codec: Codec) -> ASGIApp:
+    """Start a streamed answer that `codec` writes, and return the response that sends it."""
     state = state_of(request)
     stream = await chats.begin_stream(request, model, completion, codec)
     headers = [(name.encode(), value.encode("latin-1")) for name, value in chats.stream_headers(stream).items()]
@@ -74,8 +78,11 @@ async def _streamed(request: Request, model: str | None, completion: CompletionR
 async def models(request: Request) -> Response:
     """List the models that may be asked for, routes first, each with the providers that serve it."""
     state = state_of(request)
-    entries = [_model(entry, state) for entry in state.router.models(_allowed(request))]
-    return json_response({"object": "list", "data": entries})
+    found = state.router.models(_allowed(request))
+    context = context_of(request.scope)
+    if surface_of_request(context) == "anthropic":
+        return json_response(model_page(found, state.started_at), headers={"request-id": context.request_id})
+    return json_response({"object": "list", "data": [_model(entry, state) for entry in found]})
 
 
 async def model(request: Request) -> Response:
@@ -85,6 +92,9 @@ async def model(request: Request) -> Response:
         entry = state.router.model(request.path_params["model"], _allowed(request))
     except ModelNotFound as exc:
         raise client_error(exc) from exc
+    context = context_of(request.scope)
+    if surface_of_request(context) == "anthropic":
+        return json_response(model_info(entry, state.started_at), headers={"request-id": context.request_id})
     return json_response(_model(entry, state))
 
 

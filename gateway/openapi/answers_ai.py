@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from gateway.openapi.scalars import Count, Milliseconds, Model, ProviderName, RequestId
+from gateway.openapi.scalars import Count, Milliseconds, Model, ProviderName, RequestId, Version
 
 
 class Usage(TypedDict):
@@ -28,6 +28,16 @@ class ChatAnswer(TypedDict):
     usage: Usage
     usage_estimated: NotRequired[Annotated[bool, Meta(description="The provider reported no counts.")]]
     processing_time_ms: Count
+
+
+class ChangelogAnalysis(TypedDict):
+    """What a changelog says; `source` is whether a model read it, or rules alone."""
+
+    version: Version
+    analysis: Annotated[str, Meta(examples=["This update fixes a memory leak, adds dark mode, and drops Node.js 14."])]
+    breaking: Annotated[bool, Meta(examples=[True])]
+    severity: Annotated[Literal["major", "minor", "patch"], Meta(examples=["major"])]
+    source: Annotated[Literal["model", "rules"], Meta(examples=["model"])]
 
 
 class ChatStart(TypedDict):

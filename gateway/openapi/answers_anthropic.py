@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from gateway.openapi.scalars import Count, Model
+from gateway.openapi.scalars import Count, Model, Time
 
 Block = Annotated[dict[str, Any], Meta(examples=[{"type": "text", "text": "Hello!"}])]
 Index = Annotated[int, Meta(examples=[0])]
@@ -87,3 +87,23 @@ class TokenCount(TypedDict):
 
     input_tokens: Count
     usage_estimated: NotRequired[Annotated[bool, Meta(description="No provider counted them.")]]
+
+
+class ModelInfo(TypedDict):
+    """A model, or a route of the gateway under which several are asked, as Anthropic's clients read it."""
+
+    type: Literal["model"]
+    id: Model
+    display_name: Model
+    created_at: Time
+    lifecycle: Literal["active"]
+    max_input_tokens: Annotated[int | None, Meta(examples=[200_000])]
+
+
+class ModelPage(TypedDict):
+    """The models that the key may ask for, all on one page, as Anthropic's clients read them."""
+
+    data: list[ModelInfo]
+    has_more: Literal[False]
+    first_id: Model | None
+    last_id: Model | None

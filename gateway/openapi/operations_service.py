@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.errors import Forbidden, ShuttingDown, StorageUnavailable, Unauthorized
+from gateway.errors import Forbidden, NotFound, ShuttingDown, StorageUnavailable, Unauthorized
 from gateway.openapi.answers_service import Delivery, Health, Index, Live, Pong, Ready
+from gateway.openapi.headers import KEPT
 from gateway.openapi.model import Answer, Body, Operation, header
 
 _DOCUMENT: Final = {"type": "object", "properties": {"openapi": {"type": "string"}}, "required": ["openapi"]}
 _DOCUMENT_HEADERS: Final = ("ETag", "Cache-Control")
 _TEXT: Final = {"type": "string"}
+
+
+def _file(description: str, media_type: str, example: str) -> Answer:
+    return Answer(200, description, _TEXT, media_type, KEPT, example)
+
 
 OPERATIONS: Final[dict[str, Operation]] = {
     "GET /": Operation("Service", (Answer(200, "Name, version and addresses.", Index),)),
@@ -37,6 +43,25 @@ OPERATIONS: Final[dict[str, Operation]] = {
             Answer(200, "This document.", _DOCUMENT, "application/yaml", _DOCUMENT_HEADERS, {"openapi": "3.1.0"}),
             Answer(304, "It has not changed.", headers=_DOCUMENT_HEADERS),
         ),
+    ),
+    "GET /docs": Operation(
+        "Service",
+        (
+            _file("The page.", "text/html", "<!doctype html>"),
+            Answer(304, "It has not changed.", headers=KEPT),
+        ),
+    ),
+    "GET /docs/{asset}": Operation(
+        "Service",
+        (
+            _file("The file.", "text/css", "body { margin: 0; }"),
+            _file("", "text/javascript", "export {};"),
+            _file("", "image/svg+xml", '<svg xmlns="http://www.w3.org/2000/svg"/>'),
+            _file("", "text/plain", "The licence."),
+            _file("", "text/html", "<!doctype html>"),
+            Answer(304, "It has not changed.", headers=KEPT),
+        ),
+        errors=(NotFound,),
     ),
     "POST /webhooks/github": Operation(
         "Service",

@@ -39,6 +39,7 @@ _PARAMETERS: Final[dict[str, tuple[str, Schema, Any]]] = {
     "current_version": ("The version that is installed.", VERSION_SCHEMA, "1.2.2"),
     "processor": ("The processor, which only makes the address tell files apart.", _TEXT, "x64"),
     "file_name": ("The name of the file.", _TEXT, "notes-1.2.3-setup.exe"),
+    "asset": ("A file of the page at `/docs`.", _TEXT, "page.css"),
     "velopack_channel": ("Velopack's own name of the platform.", _TEXT, "win"),
 }
 _MISSING: Final[dict[str, type[GatewayError]]] = {

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from gateway.auth import key_fields
-from gateway.dialects import anthropic, lunarbit, openai, openai_texts
+from gateway.dialects import anthropic, lunarbit, openai, openai_responses, openai_texts
+from gateway.endpoints import changelog
 from gateway.field_rules import object_schema
 from gateway.openapi import failures
 from gateway.releases import batch, fields
@@ -30,8 +31,10 @@ def request_schemas() -> dict[str, Schema]:
         **fields.body_schemas(),
         "Withdrawing": object_schema(YANK_RULES),
         "InstalledList": batch.batch_schema(),
+        "ChangelogRequest": changelog.request_schema(),
         "ChatRequest": lunarbit.request_schema(),
         "CompletionRequest": openai.REQUEST_SCHEMA,
+        "ResponseRequest": openai_responses.REQUEST_SCHEMA,
         "TextCompletionRequest": openai_texts.TEXT_SCHEMA,
         "EmbeddingsRequest": openai_texts.EMBEDDINGS_SCHEMA,
         **anthropic.REQUEST_SCHEMAS,

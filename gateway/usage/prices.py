@@ -26,7 +26,7 @@ _KEPT_LOOK_UPS: Final = 1_000
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 # A model; or a provider and a model, whose name may be cut short by a *.
 _NAME: Final = re.compile(r"[^*]+(?<!/)|[^*/]+/[^*]*\*")
-_PRICE_KEYS: Final = ("input", "cached_input", "output")
+_PRICE_KEYS: Final = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
 _PRICE_RULE: Final = f"must be a number from 0 to {_MAX_PRICE} with at most {_MAX_DECIMALS} decimals"
 
 
@@ -43,11 +43,17 @@ class PricesError(CannotStart):
 
 
 class Price(NamedTuple):
-    """Prices of one model, in units of the currency per million tokens."""
+    """Prices of one model, in units of the currency per million tokens.
+
+    Writing to a cache costs as the rest of the prompt unless `cache_write` says otherwise; writing for an hour costs
+    `cache_write_1h`, or as other writing.
+    """
 
     input: Decimal
     cached_input: Decimal
     output: Decimal
+    cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
 
 
 class _Rate(NamedTuple):
@@ -56,6 +62,8 @@ class _Rate(NamedTuple):
     prompt: int
     cached: int
     completion: int
+    written: int
+    written_1h: int
     unit: int
 
 
@@ -72,7 +80,7 @@ class Prices:
     def cost_nano(self, provider: str, model: str, usage: Usage) -> int | None:
         """Return what `usage` costs in billionths of the currency, rounded half-even once; None for an unknown model.
 
-        Cached tokens are part of the prompt's, reasoning tokens part of the completion's.
+        Cached and written tokens are part of the prompt's, reasoning tokens part of the completion's.
         """
         try:
             rate = self._looked_up[provider, model]
@@ -84,6 +92,10 @@ class Prices:
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         cost = (usage.prompt_tokens - cached) * rate.prompt + cached * rate.cached
         cost += usage.completion_tokens * rate.completion
+        if usage.cache_creation_tokens:
+            written = min(usage.cache_creation_tokens, usage.prompt_tokens - cached)
+            for_an_hour = min(usage.cache_creation_1h_tokens, written)
+            cost += written * (rate.written - rate.prompt) + for_an_hour * (rate.written_1h - rate.written)
         return cost if rate.unit == 1 else _half_even(cost, rate.unit)
 
     def is_priced(self, provider: str, model: str) -> bool:
@@ -118,9 +130,16 @@ def load_prices(path: Path) -> Prices:
         raise PricesError(path, problems)
     models = {}
     for name, entry in content.get("models", {}).items():
-        cached = entry.get("cached_input", entry["input"])
-        models[name] = Price(Decimal(entry["input"]), Decimal(cached), Decimal(entry["output"]))
+        models[name] = _price(entry)
     return Prices(content["currency"], models)
+
+
+def _price(entry: Mapping[str, Any]) -> Price:
+    cached = entry.get("cached_input", entry["input"])
+    written, for_an_hour = (
+        None if key not in entry else Decimal(entry[key]) for key in ("cache_write", "cache_write_1h")
+    )
+    return Price(Decimal(entry["input"]), Decimal(cached), Decimal(entry["output"]), written, for_an_hour)
 
 
 def _half_even(value: int, unit: int) -> int:
@@ -130,10 +149,13 @@ def _half_even(value: int, unit: int) -> int:
 
 
 def _rate(price: Price) -> _Rate:
-    per_token = [Fraction(value) * _NANO_PER_TOKEN for value in price]
+    written = price.input if price.cache_write is None else price.cache_write
+    for_an_hour = written if price.cache_write_1h is None else price.cache_write_1h
+    prices = (price.input, price.cached_input, price.output, written, for_an_hour)
+    per_token = [Fraction(value) * _NANO_PER_TOKEN for value in prices]
     unit = math.lcm(*(value.denominator for value in per_token))
-    prompt, cached, completion = (int(value * unit) for value in per_token)
-    return _Rate(prompt, cached, completion, unit)
+    prompt, cached, completion, written_5m, written_1h = (int(value * unit) for value in per_token)
+    return _Rate(prompt, cached, completion, written_5m, written_1h, unit)
 
 
 def _problems(content: dict[str, Any]) -> Iterator[str]:
@@ -163,7 +185,7 @@ def _model_problems(name: str, entry: Any) -> Iterator[str]:
         if isinstance(value, dict):
             yield f"{where}.{key}: is not a known key; the name of a model with a dot in it must stand in quotes"
         elif key not in _PRICE_KEYS:
-            yield f"{where}.{key}: is not a known key; there are input, cached_input and output"
+            yield f"{where}.{key}: is not a known key; there are {', '.join(_PRICE_KEYS)}"
         elif not _is_price(value):
             yield f"{where}.{key}: {_PRICE_RULE}, per million tokens"
     missing = [key for key in ("input", "output") if key not in entry]

@@ -48,6 +48,7 @@ class TokenCount:
     def __init__(self) -> None:
         self._counts = dict.fromkeys(_USAGE_FIELDS, 0)
         self._thinking = 0
+        self._written_1h = 0
 
     def update(self, reported: Mapping[str, Any] | None) -> None:
         """Take over a usage object; every number in it is a total."""
@@ -58,6 +59,9 @@ class TokenCount:
         details = (reported or {}).get("output_tokens_details")
         thinking = _count(details if isinstance(details, dict) else None, "thinking_tokens")
         self._thinking = self._thinking if thinking is None else thinking
+        lifetimes = (reported or {}).get("cache_creation")
+        hour = _count(lifetimes if isinstance(lifetimes, dict) else None, "ephemeral_1h_input_tokens")
+        self._written_1h = self._written_1h if hour is None else hour
 
     def usage(self, *, final: bool) -> Usage:
         """Return the tokens in the gateway's words; those of the answer are an estimate until the count is `final`."""
@@ -67,6 +71,7 @@ class TokenCount:
             completion_tokens=answer,
             cached_tokens=read,
             cache_creation_tokens=written,
+            cache_creation_1h_tokens=self._written_1h,
             reasoning_tokens=self._thinking,
             estimated=not final,
             raw={

@@ -21,6 +21,7 @@ _COMMON = frozenset({"role", "content", "cache_control"})
 # is among it, because Anthropic takes none.
 _ONLY_SHOWN = frozenset(
     {"annotations", "index", "parsed", "parsed_arguments", "reasoning", "reasoning_content", "reasoning_details"}
+    | {"provider_specific_fields"}  # What litellm keeps of an answer.
 )
 _ASSISTANTS = _COMMON | _ONLY_SHOWN | {"refusal", "thinking_blocks", "tool_calls"}
 # A tool's name stands in the call that the message answers.

@@ -12,7 +12,7 @@ from providers.anthropic.answer import read_answer
 from providers.anthropic.native import MessagesRequest, NativeStream, native_body
 from providers.anthropic.request import to_messages
 from providers.anthropic.stream import MessageStream
-from providers.http import HTTPProvider
+from providers.http import ANTHROPIC_BETA, HTTPProvider, with_token
 from providers.transport import Endpoint, close, read_start
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ API_VERSION = "2023-06-01"
 DEFAULT_MAX_TOKENS = 4_096
 MAX_MODEL_PAGES = 20
 _PAGE_SIZE = 1_000
-_BETA = "anthropic-beta"
 
 
 class _Model(msgspec.Struct):
@@ -129,12 +128,12 @@ class AnthropicProvider(HTTPProvider):
 
     def request_headers(self, request: CompletionRequest) -> Mapping[str, str]:
         """Return the client's headers; the betas that it asks for come beside those of the configuration."""
-        if not isinstance(request, MessagesRequest) or not request.native_headers:
-            return request.headers
-        headers = {**request.headers, **request.native_headers}
-        configured = self._headers.get(_BETA)
-        if configured and _BETA in headers:
-            headers[_BETA] = f"{configured},{headers[_BETA]}"
+        headers = request.headers
+        if isinstance(request, MessagesRequest) and request.native_headers:
+            headers = {**headers, **request.native_headers}
+        configured = self._headers.get(ANTHROPIC_BETA)
+        if configured and ANTHROPIC_BETA in headers:
+            return {**headers, ANTHROPIC_BETA: f"{configured},{headers[ANTHROPIC_BETA]}"}
         return headers
 
     async def count_tokens(self, request: CompletionRequest) -> int | None:
@@ -144,9 +143,14 @@ class AnthropicProvider(HTTPProvider):
         """
         if not isinstance(request, MessagesRequest):
             return None
+        if self._bearer is None:
+            return await self._counted(request, self.request_headers(request))
         headers = self.request_headers(request)
-        if self._bearer is not None:
-            headers = {**headers, "authorization": f"Bearer {await self._bearer.get()}"}
+        return await with_token(
+            self._bearer, lambda token: self._counted(request, {**headers, "authorization": f"Bearer {token}"})
+        )
+
+    async def _counted(self, request: MessagesRequest, headers: Mapping[str, str]) -> int | None:
         body = native_body(request, self.config.options_for(request.model).omit_params)
         endpoint = Endpoint(f"{self.chat_url('')}/count_tokens", {"content-type": "application/json", **self._headers})
         response = await self.transport.send(

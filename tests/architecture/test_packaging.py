@@ -40,6 +40,14 @@ def test_wheel_holds_the_three_packages_and_nothing_else(installation: Installat
     assert {name.split("/")[0] for name in names} == {"gateway", "providers", "routing", metadata}
 
 
+def test_wheel_holds_the_files_of_the_reference(installation: Installation) -> None:
+    """They are no modules, and `/docs` is empty without them; the licence has to go with the renderer."""
+    static = REPOSITORY / "gateway/openapi/static"
+    files = {path.relative_to(REPOSITORY).as_posix() for path in static.rglob("*") if path.is_file()}
+    assert "gateway/openapi/static/swagger-ui/LICENSE" in files
+    assert files <= set(zipfile.ZipFile(installation.wheel).namelist())
+
+
 def test_data_and_tests_are_not_importable_when_installed(installation: Installation) -> None:
     """Code that imports them works in the repository and fails everywhere else."""
     for module in ("config", "tests"):

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anthropic
+import httpx
 import pytest
 
+from tests.e2e.client import bearer
 from tests.e2e.conftest import Start
 from tests.e2e.server import ADMIN_KEY, HASTY, MODEL, Running, provider
 from tests.e2e.test_openai_sdk import _quiet_package
@@ -100,9 +102,23 @@ async def test_a_bearer_token_is_as_good(gateway: Running) -> None:
 
 
 @BOTH
-async def test_models_are_listed(client: anthropic.AsyncAnthropic) -> None:
-    """The package reads the ids out of the list that every surface shares."""
-    assert MODEL in [model.id async for model in client.models.list()]
+async def test_models_are_listed(gateway: Running, client: anthropic.AsyncAnthropic) -> None:
+    """In this dialect's shape, on one page, also one by one; an unknown one is this dialect's error."""
+    page = await client.models.list()
+    assert [model.id for model in page.data] == [page.first_id] == [page.last_id] == [MODEL]
+    assert (page.has_more, page.has_next_page()) == (False, False)
+    (listed,) = [model async for model in client.models.list(limit=1)]
+    shown = await client.models.retrieve(MODEL)
+    assert shown == listed
+    assert (shown.type, shown.display_name, shown.lifecycle, shown.max_input_tokens) == ("model", MODEL, "active", None)
+    assert int(shown.created_at.timestamp()) == gateway.app.state.started_at
+    with pytest.raises(anthropic.NotFoundError) as raised:
+        await client.models.retrieve("none")
+    assert raised.value.body["error"]["type"] == "not_found_error"  # type: ignore[index]
+    assert raised.value.request_id
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{gateway.port}", headers=bearer(ADMIN_KEY)) as other:
+        assert (await other.get("/v1/models")).json()["object"] == "list"
+        assert (await other.get("/api/v2/v1/models", headers={"anthropic-version": "x"})).json()["first_id"] == MODEL
 
 
 @BOTH

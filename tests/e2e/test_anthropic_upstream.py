@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.admin import call
 from tests.e2e.client import LUNARBIT, MODES, OPENAI, STREAMS, Mode, ask, assert_error, assert_whole
 from tests.e2e.conftest import Start
 from tests.e2e.server import HASTY, MODEL, Running, provider
@@ -221,3 +222,18 @@ async def test_models_are_discovered(start: Start, a: Upstream) -> None:
     await gateway.until(lambda: gateway.provider("a").models)
     assert gateway.provider("a").models == ("claude-one", "claude-two", "claude-three")
     assert_whole(await ask(gateway, Mode(OPENAI, stream=False), model="claude-two"), "Hello world", "a", 1)
+
+
+@pytest.mark.parametrize("path", [LUNARBIT, OPENAI])
+async def test_betas_of_a_client_go_to_who_speaks_the_dialect(
+    start: Start, a: Upstream, b: Upstream, path: str
+) -> None:
+    """Whichever surface they were asked on, beside those of the configuration; nobody else hears of them."""
+    a.default = messages.error(500, "api_error")
+    claude = anthropic(a, headers={"anthropic-beta": "of-all"})
+    gateway = await start({"a": claude, "b": provider(b)})
+    question = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+    answer = await call(gateway, "POST", path, question, anthropic_beta="own-1,own-2")
+    assert answer.status == 200
+    assert a.chat_requests[0].headers["anthropic-beta"] == "of-all,own-1,own-2"
+    assert "anthropic-beta" not in b.chat_requests[0].headers

@@ -118,7 +118,7 @@ def text_of(chunks: list[ChatCompletionChunk]) -> str:
 @pytest.fixture(autouse=True)
 def _quiet_package() -> Iterator[None]:
     """Keep the package's own log lines out of the gateway's, since both are in this process."""
-    loggers = [logging.getLogger(name) for name in ("openai", "httpx", "httpx2")]
+    loggers = [logging.getLogger(name) for name in ("anthropic", "openai", "httpx", "httpx2")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)

@@ -175,6 +175,23 @@ def test_whole_and_streamed_answers_agree_on_both_surfaces(gateway: Running, kin
     summary.append(f"  {kind}: {usage.prompt_tokens} + {TOKENS} tokens, alike in four forms: {text!r}")
 
 
+def test_responses_agree_with_chats(gateway: Running, summary: Summary) -> None:
+    """Translated for one adapter and passed through for another, whole and streamed; the model says the same."""
+    chat = sdk(gateway).chat.completions.create(
+        model=f"llama/{MODEL}", messages=QUESTION, max_tokens=TOKENS, temperature=0
+    )
+    for kind in ("llama", "studio", "claude"):
+        asked: dict[str, Any] = {"model": f"{kind}/{MODEL}", "input": QUESTION, "max_output_tokens": TOKENS}
+        whole = sdk(gateway).responses.create(**asked, temperature=0)
+        events = list(sdk(gateway).responses.create(**asked, temperature=0, stream=True))
+        text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+        assert whole.output_text == text == chat.choices[0].message.content
+        assert events[-1].type in ("response.completed", "response.incomplete")
+        assert whole.usage is not None
+        assert whole.usage.output_tokens == TOKENS
+        summary.append(f"  {kind}: a response in {len(events)} events, {whole.status}")
+
+
 def test_two_equal_calls_give_equal_text(gateway: Running) -> None:
     """The gateway adds nothing of its own that would change the answer."""
     asked: dict[str, Any] = {"model": MODEL, "messages": COUNT, "max_tokens": TOKENS, "seed": 1}

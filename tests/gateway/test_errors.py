@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,9 +137,12 @@ def test_the_surface_follows_from_the_path(path: str, surface: str) -> None:
     assert surface_of(path) == surface
 
 
-def answer(error: GatewayError, path: str) -> Any:
+def answer(error: GatewayError, path: str, **headers: bytes) -> Any:
     """Return the answer for `error` to a request for `path`."""
-    context = SimpleNamespace(path=path, request_id="req_1", docs_url="https://docs.example/e", error_code=None)
+    given = {name.replace("_", "-").encode(): value for name, value in headers.items()}
+    context = SimpleNamespace(
+        path=path, headers=given, request_id="req_1", docs_url="https://docs.example/e", error_code=None
+    )
     response = error_response(error, context)  # type: ignore[arg-type]
     assert context.error_code == error.code
     return response
@@ -227,3 +231,13 @@ def test_routing_errors_keep_their_retry_after() -> None:
     assert isinstance(limited, errors.ProviderRateLimited)
     assert limited.headers["retry-after"] == "8"
     assert isinstance(client_error(routing.RoutingError("m")), errors.NoProviderAvailable)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/a/b", "/api/v2/v1/models"])
+def test_lists_of_models_have_the_errors_of_who_asks(path: str) -> None:
+    """Two dialects list models at the same address, and one names its version; elsewhere that changes nothing."""
+    error = InvalidRequest("No.")
+    assert json.loads(answer(error, path).body)["error"]["type"] == "invalid_request_error"
+    assert json.loads(answer(error, path, anthropic_version=b"1").body)["type"] == "error"
+    for other in ("/v1/modelsx", "/v1/chat/completions", "/ai/chat"):
+        assert "type" not in json.loads(answer(error, other, anthropic_version=b"1").body)

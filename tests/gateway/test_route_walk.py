@@ -45,9 +45,11 @@ FEEDS = "/updates/{project}/{channel}"
 # Written down here once more, so that a row that changes by mistake does not change the test.
 DOCUMENTED: dict[tuple[str, str], Documented] = {
     ("POST", "/v1/chat/completions"): Documented((P.USE_AI,), 200, HELLO),
+    ("POST", "/v1/responses"): Documented((P.USE_AI,), 200, {"input": "hi"}),
     ("POST", "/v1/messages"): Documented((P.USE_AI,), 200, {**HELLO, "max_tokens": 5}),
     ("POST", "/v1/messages/count_tokens"): Documented((P.USE_AI,), 200, HELLO),
     ("POST", "/ai/chat"): Documented((P.USE_AI,), 200, HELLO),
+    ("POST", "/ai/analyze-changelog"): Documented((P.USE_AI,), 200, {"version": "1.0.0", "changelog": "- Fixed"}),
     ("POST", "/v1/completions"): Documented((P.USE_AI,), 400, {"prompt": "hi"}),
     ("POST", "/v1/embeddings"): Documented((P.USE_AI,), 400, {"model": "echo-1", "input": "hi"}),
     ("GET", "/v1/models"): Documented((P.USE_AI,), 200),
@@ -102,6 +104,8 @@ DOCUMENTED: dict[tuple[str, str], Documented] = {
     ("GET", "/metrics"): Documented((P.READ_METRICS,), 200),
     ("GET", "/openapi.json"): Documented((), 200),
     ("GET", "/openapi.yaml"): Documented((), 200),
+    ("GET", "/docs"): Documented((), 200),
+    ("GET", "/docs/{asset}"): Documented((), 404),
     ("GET", "/"): Documented((), 200),
 }
 EACH_ROUTE = pytest.mark.parametrize("route", DOCUMENTED, ids=" ".join)

@@ -63,7 +63,13 @@ def test_a_signed_delivery_is_taken(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "more"), [("/ai/chat", {}), ("/v1/chat/completions", {}), ("/v1/messages", {"max_tokens": 50})]
+    ("path", "more"),
+    [
+        ("/ai/chat", {}),
+        ("/v1/chat/completions", {}),
+        ("/v1/messages", {"max_tokens": 50}),
+        ("/v1/responses", {"input": "Hello!", "messages": None}),
+    ],
 )
 def test_every_event_of_a_stream_is_described(path: str, more: dict[str, Any], asked: Asked) -> None:
     """By name, and by the shape of its data."""

@@ -59,7 +59,8 @@ def closed(document: dict[str, Any]) -> dict[str, Any]:
 def _ours(document: dict[str, Any]) -> set[str]:
     """Return the schemas of the gateway's own answers; models' answers have what providers put there."""
     open_ones = {"Usage", "Completion", "CompletionMessage", "CompletionChoice", "Message", "MessageUsage"}
-    sent = {"CompletionRequest", "MessagesRequest", "TokenCountRequest", "GithubDelivery"}
+    open_ones |= {"ResponseObject", "ResponseUsage"}
+    sent = {"CompletionRequest", "MessagesRequest", "TokenCountRequest", "ResponseRequest", "GithubDelivery"}
     return set(document["components"]["schemas"]) - open_ones - sent
 
 

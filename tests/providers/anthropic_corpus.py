@@ -303,6 +303,7 @@ EXPRESSED: dict[str, tuple[JsonObject, JsonObject]] = {
                     "tool_calls": None,
                     "reasoning_content": "without a signature",
                     "parsed": {"a": 1},
+                    "provider_specific_fields": {"refusal": None},
                 },
             ]
         },

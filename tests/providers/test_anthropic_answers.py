@@ -132,6 +132,18 @@ USAGES: dict[str, tuple[JsonObject, tuple[int, int, int, int, int]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("lifetimes", "hour"),
+    [({"ephemeral_5m_input_tokens": 5, "ephemeral_1h_input_tokens": 15}, 15), (None, 0), ("x", 0), ({}, 0)],
+)
+def test_what_is_kept_for_an_hour_is_known(lifetimes: object, hour: int) -> None:
+    """It costs more than what is kept for minutes."""
+    reported = {"input_tokens": 7, "output_tokens": 5, "cache_creation_input_tokens": 20, "cache_creation": lifetimes}
+    usage = read_answer(answered(text("a"), usage=reported)).usage
+    assert usage is not None
+    assert (usage.cache_creation_tokens, usage.cache_creation_1h_tokens) == (20, hour)
+
+
 @pytest.mark.parametrize("name", USAGES)
 def test_tokens_are_counted_as_openai_counts_them(name: str) -> None:
     """`prompt_tokens` holds the cached ones, so that they can never be more than it."""

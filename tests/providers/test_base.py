@@ -98,7 +98,10 @@ def test_the_methods_of_a_provider_are_these() -> None:
     [
         (
             Usage,
-            "prompt_tokens completion_tokens cached_tokens cache_creation_tokens reasoning_tokens estimated raw",
+            (
+                "prompt_tokens completion_tokens cached_tokens cache_creation_tokens reasoning_tokens estimated raw "
+                "cache_creation_1h_tokens"
+            ),
         ),
         (
             StreamEvent,

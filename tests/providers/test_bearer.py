@@ -12,9 +12,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from providers import errors
+from providers.anthropic.native import MessagesRequest
+from providers.anthropic.provider import AnthropicProvider
 from providers.azure_openai import AzureOpenAIProvider
 from providers.bearer import MAX_OUTPUT_BYTES, PAUSE_S, BearerToken, CommandSource, FileSource, parse_token
 from providers.config import ProviderConfig
@@ -288,6 +291,25 @@ async def test_a_token_that_is_refused_is_renewed_and_asked_with_once(
         assert await entra.is_healthy()
     assert [call.headers["authorization"][-1] for call in up.requests] == ["1", "1", "2"]
     assert CANARY not in caplog.text
+
+
+async def test_counting_tokens_renews_a_refused_token_too(up: Upstream, transport: Transport, tmp_path: Path) -> None:
+    """As chats do; otherwise a gateway behind such a provider would estimate until the next chat."""
+    (tmp_path / "token").write_text(f"{CANARY}-1")
+    config = ProviderConfig("claude", "anthropic", base_url=up.origin, token_file=str(tmp_path / "token"))
+    provider = AnthropicProvider(config, transport)
+    assert provider._bearer is not None
+    await provider._bearer.get()
+    up.require_key, up.counted_tokens = f"{CANARY}-2", 9
+    (tmp_path / "token").write_text(f"{CANARY}-2")
+    provider._bearer._read_at = 0.0
+    body = {"messages": msgspec.Raw(b'[{"role":"user","content":"hi"}]')}
+    assert await provider.count_tokens(MessagesRequest("m", body)) == 9
+    assert [call.headers["authorization"][-1] for call in up.requests] == ["1", "2"]
+    up.require_key = "another"
+    with pytest.raises(errors.CredentialRefused):
+        await provider.count_tokens(MessagesRequest("m", body))
+    await provider.aclose()
 
 
 async def test_a_token_that_stays_refused_is_a_refused_credential(up: Upstream, entra: AzureOpenAIProvider) -> None:

@@ -170,6 +170,46 @@ async def test_reports_of_progress_are_signs_of_work_and_no_content(
     assert not any(b"progress" in (one.raw or b"") for one in events)
 
 
+def tool(name: str) -> dict[str, Any]:
+    """Return a tool."""
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+
+
+CHOSEN: dict[str, Any] = {"type": "function", "function": {"name": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"tool_choice": CHOSEN, "tools": [tool("a"), tool("b")]}, {"tool_choice": "required", "tools": [tool("b")]}),
+        *(
+            (fields, fields)
+            for fields in (
+                {"tool_choice": "auto", "tools": [tool("a"), tool("b")]},
+                {"tool_choice": "required", "tools": [tool("a")]},
+                {"tool_choice": CHOSEN, "tools": [tool("a")]},
+                {"tool_choice": CHOSEN},
+                {"tool_choice": {"type": "function"}, "tools": [tool("a"), {"type": "of tomorrow"}, None]},
+                {"tool_choice": None, "tools": None},
+                {"tools": [tool("a")]},
+            )
+        ),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tool_chosen_by_name_is_the_only_one_and_required(
+    up: Upstream, transport: Transport, stream: bool, given: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    """LM Studio refuses the object, llama.cpp takes it for `auto`; what is no such choice is the server's to judge."""
+    provider = lmstudio(up, transport)
+    if stream:
+        await collect(provider, question("m", **given))
+    else:
+        await provider.chat_completion(question("m", **given))
+    body = up.chat_requests[0].json
+    assert {name: body[name] for name in body if name.startswith("tool")} == sent
+
+
 async def test_a_server_that_is_away_raises(up: Upstream, transport: Transport) -> None:
     """LM Studio is often simply not started."""
     await up.refuse_connections()

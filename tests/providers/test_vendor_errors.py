@@ -91,6 +91,7 @@ def test_every_status_has_its_type_whatever_the_body(status: int, kind: type[Exc
         (refusal(401, code="invalid_api_key"), errors.CredentialRefused),
         (refusal(404, code="model_not_found"), errors.ModelNotServed),
         (refusal(404, code="DeploymentNotFound"), errors.ModelNotServed),
+        (refusal(404, details={"error_code": "thread_not_found"}), errors.RequestRefused),
         # A server's own failure stays one, whatever words it uses.
         (refusal(500, message="maximum context length"), errors.ServerFailed),
         (refusal(500, code="content_filter"), errors.ServerFailed),

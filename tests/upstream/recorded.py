@@ -62,9 +62,10 @@ class Recorded:
 
     @property
     def operation(self) -> str | None:
-        """What else than a chat an OpenAI-style call asks for: `embeddings` or `completions`; None if neither."""
+        """What else than a chat an OpenAI-style call asks for, such as `embeddings`; None if nothing that is known."""
         last = self.path.rpartition("/")[2]
-        return last if self.method == "POST" and not self.is_chat and last in {"embeddings", "completions"} else None
+        known = {"embeddings", "completions", "responses"}
+        return last if self.method == "POST" and not self.is_chat and last in known else None
 
     @property
     def deployment(self) -> str | None:

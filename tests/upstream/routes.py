@@ -20,7 +20,7 @@ class Behaviour:
     """What the upstream does; every attribute may be changed while it runs.
 
     `default` answers a chat call when neither `queue` nor `by_model` has a script for it, `embeddings` and
-    `completions` (of texts) those other calls. `models` is what
+    `completions` (of texts) those other calls, and `responses` those for responses (None: 404). `models` is what
     the model lists show, `healthy = False` makes every model list answer 500, and `models_script` replaces
     the answer of the lists altogether. `lmstudio_v1` and `lmstudio_v0` are the JSON values of LM Studio's
     own state pages (None: 404; see `frames.lmstudio_v1_models` and `lmstudio_v0_models`).
@@ -39,6 +39,7 @@ class Behaviour:
     default: Script = field(default_factory=Script.text)
     embeddings: Script = field(default_factory=Script.embeddings)
     completions: Script = field(default_factory=Script.text_completion)
+    responses: Script | None = None
     by_model: dict[str, Script] = field(default_factory=dict)
     models: list[str] = field(default_factory=lambda: ["gpt-4", "gpt-3.5-turbo"])
     healthy: bool = True
@@ -70,8 +71,10 @@ class Behaviour:
             return self._chat(call)
         if call.path == "/v1/messages/count_tokens" and self.counted_tokens is not None:
             return Script.status(200, {"input_tokens": self.counted_tokens})
-        if call.operation is not None:
-            return self.embeddings if call.operation == "embeddings" else self.completions
+        other = {"embeddings": self.embeddings, "completions": self.completions, "responses": self.responses}
+        script = other.get(call.operation or "")
+        if script is not None:
+            return script
         if call.method == "GET":
             state = {"/api/v1/models": self.lmstudio_v1, "/api/v0/models": self.lmstudio_v0}.get(call.path)
             if call.path in _MODEL_PATHS or state is not None:

@@ -44,6 +44,25 @@ def test_cached_tokens_cost_what_others_do_unless_the_file_says_otherwise(tmp_pa
     assert prices.cost_nano("openai", "gpt-4", Usage(10, 0, 10)) == prices.cost_nano("openai", "gpt-4", Usage(10, 0))
 
 
+def test_writing_to_a_cache_has_prices_of_its_own(tmp_path: Path) -> None:
+    """Each that the file leaves out is the next lower one."""
+    path = tmp_path / "prices.toml"
+    rest = "input = 3\ncached_input = 0.3\noutput = 15\n"
+    usage = Usage(100, 0, 10, 40, cache_creation_1h_tokens=15)
+    for more, cost in (
+        ("", 90 * 3_000 + 10 * 300),
+        ("cache_write = 3.75\n", 50 * 3_000 + 10 * 300 + 40 * 3_750),
+        ("cache_write_1h = 6\n", 75 * 3_000 + 10 * 300 + 15 * 6_000),
+        ("cache_write = 3.75\ncache_write_1h = 6\n", 50 * 3_000 + 10 * 300 + 25 * 3_750 + 15 * 6_000),
+        ("cache_write = 0\n", 50 * 3_000 + 10 * 300),
+    ):
+        path.write_text(f'currency = "USD"\n[models.m]\n{rest}{more}')
+        assert load_prices(path).cost_nano("p", "m", usage) == cost, more
+    path.write_text(f'currency = "USD"\n[models.m]\n{rest}cache_write = 3.75\ncache_write_1h = 6\n')
+    # More than there is, as a broken count has it, is taken for all that there is.
+    assert load_prices(path).cost_nano("p", "m", Usage(5, 0, 3, 9, cache_creation_1h_tokens=7)) == 3 * 300 + 2 * 6_000
+
+
 def test_prices_are_decimals_and_not_floats(tmp_path: Path) -> None:
     """0.1 as a float is 0.1000000000000000055, which shows after enough tokens."""
     path = tmp_path / "prices.toml"
@@ -84,7 +103,7 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         "currency: must be a code of three capital letters, such as USD (ISO 4217)",
         'models."gpt-4".1: is not a known key; the name of a model with a dot in it must stand in quotes',
         f'models."a".input: {_RULE}',
-        'models."a".outptu: is not a known key; there are input, cached_input and output',
+        'models."a".outptu: is not a known key; there are input, cached_input, cache_write, cache_write_1h, output',
         'models."a": lacks output',
         f'models."b".input: {_RULE}',
         f'models."b".output: {_RULE}',

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from providers.errors import UnreadableAnswer
+from providers.wire import beside_text
 
 if TYPE_CHECKING:
     from providers.base import CompletionResponse, Usage
@@ -23,34 +24,17 @@ _STOP_REASONS = {
 _UNFIT_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-class _Message(msgspec.Struct):
-    reasoning_content: str | None = None
-    reasoning: Any = None
-    refusal: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Message
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-
-
-_decode = msgspec.json.Decoder(_Answer).decode
-
-
 def message_of(answer: CompletionResponse, usage: Usage, *, id_: str, model: str) -> dict[str, Any]:
     """Return the message; `model` is told when the answer names none.
 
     Raises `UnreadableAnswer` for a tool call whose arguments are no object, unless the answer was cut there.
     """
-    beside = _beside(answer)
-    refused = answer.refusal or beside.refusal or ""
+    reasoning, refusal = beside_text(answer.raw)
+    refused = answer.refusal or refusal
     calls = answer.tool_calls or []
     is_cut = answer.finish_reason == "length"
     content: list[Block] = [_known_block(block) for block in answer.thinking_blocks or ()]
-    thought = answer.reasoning or beside.reasoning_content or (_string(beside.reasoning))
+    thought = answer.reasoning or reasoning
     if thought and not content:
         content.append({"type": "thinking", "thinking": thought, "signature": ""})
     content += [text_block(said) for said in (answer.content, refused) if said]
@@ -65,17 +49,6 @@ def message_of(answer: CompletionResponse, usage: Usage, *, id_: str, model: str
         "stop_sequence": None,
         "usage": usage_fields(usage),
     }
-
-
-def _beside(answer: CompletionResponse) -> _Message:
-    """Return what an answer in bytes says besides its text and its calls."""
-    if answer.raw is None:
-        return _Message()
-    try:
-        choices = _decode(answer.raw).choices
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Message()
-    return choices[0].message if choices else _Message()
 
 
 def stop_reason(finish_reason: str | None, *, called: bool, refused: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from providers.anthropic.reverse.refusals import members, refuse, text
+from providers.translation import members, refuse, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from providers.anthropic.reverse.refusals import listed, members, refuse, text
 from providers.anthropic.reverse.tools import tool_fields
 from providers.anthropic.reverse.turns import messages_of, system_messages
+from providers.translation import listed, members, refuse, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

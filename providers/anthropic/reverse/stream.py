@@ -11,27 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from providers.anthropic.reverse.answer import call_id, stop_reason, usage_fields
+from providers.wire import beside_text
 
 if TYPE_CHECKING:
     from providers.base import StreamEvent, Usage
 
 Event = dict[str, Any]
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
-
-
-class _Delta(msgspec.Struct):
-    reasoning: Any = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice]
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class _Block:
@@ -88,7 +74,7 @@ class MessageWriter:
     def events(self, event: StreamEvent) -> list[Event]:
         """Return what one event becomes."""
         out: list[Event] = []
-        thought = event.reasoning or (_reasoning_in(event.raw) if event.other_content and event.raw else "")
+        thought = event.reasoning or (beside_text(event.raw)[0] if event.other_content else "")
         if thought:
             out += self._piece("thinking", thought)
         for block in event.thinking_blocks or ():
@@ -202,13 +188,3 @@ class MessageWriter:
             return []
         self._done_keys.add(closed.key)
         return [self._stop()]
-
-
-def _reasoning_in(raw: bytes) -> str:
-    """Return the reasoning of a chunk that has it in the member `reasoning`, as OpenRouter and Ollama write it."""
-    try:
-        choices = _decode(raw).choices
-    except _DECODE_ERRORS:
-        return ""
-    found = choices[0].delta.reasoning if choices and choices[0].delta is not None else None
-    return found if isinstance(found, str) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from providers.anthropic.reverse.refusals import listed, members, refuse, text
+from providers.translation import listed, members, refuse, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

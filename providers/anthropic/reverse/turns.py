@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from providers.anthropic.reverse.parts import HINTS, Part, block_parts, parts_of, plain, text_part
-from providers.anthropic.reverse.refusals import members, refuse, text
+from providers.translation import members, refuse, text
 
 Message = dict[str, Any]
 _SHOWN = ("text", "image", "document")

@@ -1,4 +1,4 @@
-"""Refusing what OpenAI's dialect cannot express, with the name of the field."""
+"""Refusing what a chat completion cannot express, with the name of the field."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from providers.errors import NotExpressible
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-CANNOT = "cannot be expressed in the OpenAI dialect of the provider"
+CANNOT = "cannot be expressed in a chat completion, which is what the provider takes"
 
 
 def refuse(field: str, why: str = CANNOT) -> NoReturn:
-    """Raise `NotExpressible` for `field`, a path such as `messages.0.content.1.type`, as Anthropic writes them."""
+    """Raise `NotExpressible` for `field`, a path in the client's own dialect, such as `messages.0.content.1.type`."""
     raise NotExpressible(f"{field}: {why}", status=400, param=field)
 
 
