@@ -22,6 +22,10 @@ class ClientConnection(Protocol):
     def on_lost(self, callback: Callable[[], None]) -> None:
         """Have `callback` called when the connection is lost; soon, if it is lost already."""
 
+    def write_piece(self, piece: bytes) -> bool:
+        """Write a piece of the streamed answer if nothing has to be waited for, and say whether that was done."""
+        ...
+
     def forget(self, callback: Callable[[], None]) -> None:
         """Do not call `callback` any more."""
 

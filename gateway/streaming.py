@@ -144,6 +144,7 @@ class ClientStream:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self._ping_s, self._tick)
         self._gone = asyncio.Event()
+        self._connection = client_connection(scope)
         self._watch = ClientWatch(scope, receive, self._client_gone)
         self._drain.add(call.mailbox.interrupt, key_id_of(self.context))
 
@@ -213,15 +214,22 @@ class ClientStream:
         self._timer.cancel()
         self._tick()
 
-    async def _write_events(self, events: list[StreamEvent]) -> None:
+    def _write_events(self, events: list[StreamEvent]) -> Awaitable[None] | None:
+        """Write the frame of some events, or return what does it for the owner task where that may take a while."""
         if self._allowance is not None:
             self._allowance.note(self.call.content_chars, self.call.mailbox.interrupt)
         frame = self._codec.events(events, self.facts)
         if not frame or self._write is None:
-            return
+            return None
+        if self._connection is None or not self._connection.write_piece(frame):
+            return self._write_frame(frame, self._write)
+        self._sent(content=True)
+        return None
+
+    async def _write_frame(self, frame: bytes, write: Writer) -> None:
         self._writing_since = time.perf_counter()
         try:
-            await self._write(frame)
+            await write(frame)
         except OSError:
             # Some servers say in this way that the client has left.
             self._client_gone()

@@ -41,7 +41,16 @@ class SSEReader:
 
         Raises `EventTooLarge` as soon as a single event, complete or not, is larger than allowed.
         """
-        if self._is_one_plain_event(chunk):
+        # Most events of a model arrive like this: `data: ...`, a blank line, and nothing before, between or after it.
+        size = len(chunk)
+        if (
+            chunk.find(b"\n") == size - 2
+            and chunk.startswith(b"data: ")
+            and chunk.endswith(b"\n")
+            and b"\r" not in chunk
+            and not (self._buffer or self._at_start or self._after_cr)
+            and size <= self._max_event_bytes
+        ):
             return [ServerSentEvent(b"", chunk[6:-2])]
         events = []
         for block in self._completed_by(chunk).split(b"\n\n"):
@@ -74,17 +83,6 @@ class SSEReader:
         event = _parse_block(bytes(self._buffer))
         self._buffer.clear()
         return [] if event is None else [event]
-
-    def _is_one_plain_event(self, chunk: bytes) -> bool:
-        """Say whether `chunk` is just `data: ...` and a blank line, which is how most events of a model arrive."""
-        return (
-            chunk.startswith(b"data: ")
-            and chunk.find(b"\n") == len(chunk) - 2
-            and chunk.endswith(b"\n")
-            and b"\r" not in chunk
-            and not (self._buffer or self._at_start or self._after_cr)
-            and len(chunk) <= self._max_event_bytes
-        )
 
     def _with_lf_only(self, chunk: bytes) -> bytes:
         if self._after_cr and chunk:

@@ -192,6 +192,11 @@ class _Body(httpx.AsyncByteStream):
             raise StopAsyncIteration
         return chunk
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the end of the body has come and been taken."""
+        return self._response.content.at_eof()
+
     def release(self) -> None:
         """Give the connection back to the pool, or close it when the body was not read to its end."""
         self._response.release()
@@ -253,7 +258,9 @@ async def read_start(
 
 async def read_to_end(response: httpx.Response) -> None:
     """Read the little that follows an answer's last event, so that its connection can be used again."""
-    await read_start(response, limit=1024, timeout_s=END_TIMEOUT_S)
+    stream = response.stream
+    if not (isinstance(stream, _Body) and stream.is_read):
+        await read_start(response, limit=1024, timeout_s=END_TIMEOUT_S)
 
 
 async def close(response: httpx.Response) -> None:

@@ -55,7 +55,7 @@ class StreamCall:
         self.finish_reason: str | None = None
         self.content_chars = 0
         self._closing = False
-        self._write: Callable[[list[StreamEvent]], Awaitable[None]] | None = None
+        self._write: Callable[[list[StreamEvent]], Awaitable[None] | None] | None = None
         self._task = asyncio.get_running_loop().create_task(self._own(), name="upstream-call")
 
     @property
@@ -70,11 +70,12 @@ class StreamCall:
         """
         return await self.mailbox.take()
 
-    def hand_over(self, write: Callable[[list[StreamEvent]], Awaitable[None]]) -> None:
+    def hand_over(self, write: Callable[[list[StreamEvent]], Awaitable[None] | None]) -> None:
         """From now on have the owner task give events to `write`, which spares them the way through the mailbox.
 
         To be called when the mailbox is empty. The end of the call, and what ends it, still come by `take`. `write`
-        does not raise; while it waits for a slow client, the provider is not taken to be stalled.
+        does not raise, and returns what to wait for if it cannot write at once; meanwhile the provider is not taken to
+        be stalled.
         """
         self._write = write
 
@@ -167,28 +168,31 @@ class StreamCall:
             self._put(StreamEvent(finish_reason="stop"))
 
     async def _pump_rest(self, opened: _Opened, dog: Watchdog) -> None:
-        mailbox = self.mailbox
         idle_s = opened.target.provider.timeouts.idle_s
         if self._is_whole():
             idle_s = min(idle_s, AFTER_FINISH_S)
         dog.limit(idle_s, _stalled)
         async for item in opened.stream:
             events = events_of(item)
-            # A slow client is not a stalled provider: the wait for room does not count.
-            dog.rest()
-            if self._write is None:
-                for event in events:
-                    self._put(event)
-                if mailbox.is_full:
-                    await mailbox.room()
-            else:
-                for event in events:
-                    self._note(event)
-                await self._write(events)
+            pending = self._hand_on(events)
+            if pending is not None:
+                # A slow client is not a stalled provider: the wait for it does not count.
+                dog.rest()
+                await pending
             dog.touch()
             if self.finish_reason is not None and idle_s > AFTER_FINISH_S and self._is_whole():
                 idle_s = AFTER_FINISH_S
                 dog.limit(idle_s, _stalled)
+
+    def _hand_on(self, events: list[StreamEvent]) -> Awaitable[None] | None:
+        """Give events to who takes them, and return what to wait for before the next ones are read."""
+        if self._write is None:
+            for event in events:
+                self._put(event)
+            return self.mailbox.room() if self.mailbox.is_full else None
+        for event in events:
+            self._note(event)
+        return self._write(events)
 
     def _is_whole(self) -> bool:
         """Whether the only choice has its finish reason, so that nothing but usage can follow."""
@@ -232,7 +236,8 @@ async def _close(stream: AsyncIterator[StreamItem]) -> None:
     What it raises is dropped: it would take the place of the answer, the error or the cancellation that ended the call.
     """
     aclose = getattr(stream, "aclose", None)
-    if aclose is not None:
+    # A generator that has come to its end has no frame left, and nothing to close.
+    if aclose is not None and getattr(stream, "ag_frame", stream) is not None:
         with suppress(Exception), anyio.CancelScope(deadline=anyio.current_time() + CLOSE_TIMEOUT_S, shield=True):
             await aclose()
 

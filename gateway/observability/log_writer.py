@@ -20,7 +20,7 @@ MAX_WAITING_BYTES: Final = 8 << 20
 # POSIX keeps a write of this size to a pipe whole, so that the lines of several processes do not run into each other.
 PIECE_BYTES: Final = 4096
 # A thread that wakes up takes the interpreter from the event loop, so it writes many lines each time.
-PAUSE_S: Final = 0.02
+PAUSE_S: Final = 0.1
 CLOSE_TIMEOUT_S: Final = 2.0
 _RETRY_S: Final = 1.0
 

@@ -58,7 +58,7 @@ class Metrics:
         # Child objects are kept, since looking a label set up costs more than counting it.
         self._tallies: dict[tuple[str | None, str, int], Tally] = {}
         self._attempts_of: dict[tuple[str, str], Counter] = {}
-        self._gap_of: dict[str, Histogram] = {}
+        self._gap_of: dict[str, DurationHistogram] = {}
         self._tokens_of: dict[tuple[str, str], tuple[Counter, Counter, Histogram]] = {}
         self.is_listed: Callable[[str], bool] = lambda _: False
 
@@ -181,7 +181,7 @@ class Metrics:
             buckets=_FIRST_TOKEN_BUCKETS,
             registry=registry,
         )
-        self.chunk_gap = Histogram(
+        self.chunk_gap = DurationHistogram(
             "lunarbit_ai_inter_chunk_gap_seconds",
             "Time between two writes of streamed content to a client.",
             ("provider",),
@@ -296,8 +296,7 @@ class Metrics:
         child = self._gap_of.get(provider)
         if child is None:
             child = self._gap_of[provider] = self.chunk_gap.labels(provider)
-        for gap in seconds:
-            child.observe(gap)
+        child.observe_all(_GAP_BUCKETS, seconds)
 
     def answered(self, target: Target, usage: Usage, ttft_s: float | None) -> None:
         """Count the tokens of an answer and, for a streamed one, its time to first token in seconds.

@@ -14,6 +14,13 @@ REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 class DurationHistogram(Histogram):
     """A histogram that takes in many observations at once, for which prometheus-client has no way of its own."""
 
+    def observe_all(self, bounds: tuple[float, ...], seconds: list[float]) -> None:
+        """Add observations; `bounds` are the upper bounds that the histogram was made with."""
+        counts = [0] * (len(bounds) + 1)
+        for value in seconds:
+            counts[bisect_left(bounds, value)] += 1
+        self.take_in(counts, sum(seconds))
+
     def take_in(self, counts: list[int], total: float) -> None:
         """Add `counts` observations by bucket, the last one being +Inf, whose values are `total` together."""
         self._sum.inc(total)
