@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_WAITING_BYTES: Final = 8 << 20
 # POSIX keeps a write of this size to a pipe whole, so that the lines of several processes do not run into each other.
 PIECE_BYTES: Final = 4096
-# A thread that wakes up takes the interpreter from the event loop, so it writes many lines each time.
+# A thread that wakes up takes the interpreter from the event loop, so it writes the lines of many requests each time.
 PAUSE_S: Final = 0.1
 CLOSE_TIMEOUT_S: Final = 2.0
 _RETRY_S: Final = 1.0
@@ -28,6 +28,7 @@ _RETRY_S: Final = 1.0
 class LineWriter:
     """Takes lines from any thread and writes them to `stream`, in order. It is a logger in structlog's sense.
 
+    Lines of requests are given to `msg`, and may wait for `PAUSE_S`; all others are written without delay.
     `told` is given the number of lines that were dropped and returns the line that says so.
     """
 
@@ -44,6 +45,7 @@ class LineWriter:
         self._unsaid = 0
         self.dropped = 0
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -68,12 +70,18 @@ class LineWriter:
         if is_first:
             self._wake.set()
 
-    debug = info = warning = error = critical = msg
+    def info(self, line: bytes) -> None:
+        """Have a line written at once, and those before it."""
+        self.msg(line)
+        self._hurry.set()
+
+    debug = warning = error = critical = info
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Write what is left, for at most `timeout_s` seconds: nobody may be reading."""
         self._closing.set()
         self._wake.set()
+        self._hurry.set()
         if self._thread is not None:
             self._thread.join(timeout_s)
 
@@ -87,7 +95,8 @@ class LineWriter:
             self._wake.wait()
             self._wake.clear()
             self._write_waiting()
-            self._closing.wait(PAUSE_S)
+            self._hurry.wait(PAUSE_S)
+            self._hurry.clear()
         self._write_waiting()
 
     def _write_waiting(self) -> None:

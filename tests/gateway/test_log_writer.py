@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
+from gateway.observability import log_writer
 from gateway.observability.log_writer import PIECE_BYTES, LineWriter
 
 if TYPE_CHECKING:
@@ -173,3 +174,18 @@ def test_what_is_logged_after_the_end_is_written_at_once() -> None:
     writer.close()
     writer.msg(b"after")
     assert stream.getvalue() == b"before\nafter\n"
+
+
+def test_only_lines_of_requests_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head of the audit log, say, should be out before the process can be killed."""
+    monkeypatch.setattr(log_writer, "PAUSE_S", 3600.0)
+    stream = Recorder()
+    writer = LineWriter(stream, told)  # type: ignore[arg-type]
+    writer.msg(b"the first")
+    eventually(lambda: len(stream.writes) == 1)
+    writer.msg(b"a request")
+    time.sleep(0.05)
+    assert len(stream.writes) == 1
+    writer.info(b"an act")
+    eventually(lambda: b"".join(stream.writes) == b"the first\na request\nan act\n")
+    writer.close()
