@@ -105,7 +105,10 @@ class ContentRefused(ClientError):
 
 
 class Unauthorized(ClientError):
-    """401: no valid credential."""
+    """401: no valid credential.
+
+    What is said of a wrong key begins with OpenAI's own "Incorrect API key provided": LiteLLM as a client looks for it.
+    """
 
     code, status, openai_code = "UNAUTHORIZED", 401, "invalid_api_key"
 

@@ -157,9 +157,9 @@ class KeyAuthenticator:
         now = self._clock_ms()
         good_until = _good_until(key, stored)
         if key.revoked_at is not None:
-            raise KeyRevoked("The API key was revoked; ask for a new one")
+            raise KeyRevoked("Incorrect API key provided: it was revoked; ask for a new one")
         if good_until <= now:
-            raise KeyExpired("The API key has expired; ask for a new one")
+            raise KeyExpired("Incorrect API key provided: it has expired; ask for a new one")
         if stored.pepper_id != self._peppers.ids[0]:
             await self._rehash(secret, stored)
             self._live[_short(digests[0])] = good_until

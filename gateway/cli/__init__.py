@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from gateway.cli import audit, database, interface, keys, releases, serve
@@ -13,6 +15,24 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="The LunarBit Gateway.",
 )
+
+
+def _version_and_exit(*, asked: bool) -> None:
+    if asked:
+        serve.version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version_and_exit, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take what may stand before a command."""
+
+
 app.command()(serve.serve)
 app.command()(serve.version)
 app.command("check-config")(serve.check_config)

@@ -177,7 +177,7 @@ async def _admit_again(context: RequestContext, state: GatewayState, access: Acc
         return
     principal = principal or await state.authenticator.look_up(secret)
     if principal is None:
-        msg = "The API key is not valid"
+        msg = "Incorrect API key provided: it is not one of this gateway's"
         raise Unauthorized(msg)
     context.principal = principal
     _check_permission(principal, access)
@@ -253,7 +253,7 @@ async def _looked_up(context: RequestContext, state: GatewayState, secret: str) 
             raise Unauthorized("Too many requests without a valid API key")
     principal = await state.authenticator.look_up(secret)
     if principal is None:
-        msg = "The API key is not valid"
+        msg = "Incorrect API key provided: it is not one of this gateway's"
         raise Unauthorized(msg)
     return principal
 

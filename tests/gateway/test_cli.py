@@ -38,9 +38,10 @@ def checked(here: Path, toml: str, *arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_version_prints_the_version(here: Path) -> None:
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version_prints_the_version(here: Path, asked: str) -> None:
     """And nothing else, for scripts."""
-    result = CliRunner().invoke(app, ["version"])
+    result = CliRunner().invoke(app, [asked])
     assert (result.exit_code, result.stdout) == (0, f"{VERSION}\n")
 
 
