@@ -7,7 +7,7 @@ on any chunk, integer error codes (llama.cpp).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -216,6 +216,31 @@ def beside_text(raw: bytes | None) -> tuple[str, str]:
         return "", ""
     said = (choices[0].message or choices[0].delta if choices else None) or _Beside()
     return _string(said.reasoning_content) or _string(said.reasoning), _string(said.refusal)
+
+
+class CallPiece(NamedTuple):
+    """What one event says of a tool call. `key` is what further pieces of it are known by; `id` may be empty."""
+
+    key: int
+    id: str
+    name: str
+    arguments: str
+
+    def is_another_than(self, id_: Any) -> bool:
+        """Whether this begins another call than that of `id_`: some servers give all calls the same index, or none."""
+        return bool(self.id and self.name and id_ and self.id != id_)
+
+
+def call_piece(call: Any, number: int) -> CallPiece:
+    """Read an entry of `tool_calls`, the one with `number` in its event; what is of no use in it is left out."""
+    call = call if isinstance(call, dict) else {}
+    index, function = call.get("index"), call.get("function")
+    function = function if isinstance(function, dict) else {}
+    arguments = function.get("arguments")
+    if isinstance(arguments, dict):
+        arguments = msgspec.json.encode(arguments).decode()
+    key = index if isinstance(index, int) else number
+    return CallPiece(key, _string(call.get("id")), _string(function.get("name")), _string(arguments))
 
 
 def _string(value: Any) -> str:

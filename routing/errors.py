@@ -13,6 +13,8 @@ When attempts were made and failed otherwise, the last attempt's `providers.erro
 from __future__ import annotations
 
 _SHOWN_CHARS = 256
+# Most often a server then has been found, but at an address where it has nothing.
+_CHECK = "check the base_url of each provider, most of which end in /v1, and its models"
 
 
 class RoutingError(Exception):
@@ -25,10 +27,16 @@ class RoutingError(Exception):
 
 
 class ModelNotFound(RoutingError):
-    """No provider serves the model."""
+    """No provider serves the model, or, where `model` is empty, there is none for a request that names none."""
 
     def __init__(self, model: str, available: list[str]) -> None:
-        super().__init__(f"Model '{model[:_SHOWN_CHARS]}' not found")
+        if model:
+            message = f"Model '{model[:_SHOWN_CHARS]}' not found"
+        elif available:
+            message = "The request names no model, and the default one is not for this key"
+        else:
+            message = f"The request names no model, and no provider has a default one; {_CHECK}"
+        super().__init__(message)
         self.model = model
         self.available = available
 

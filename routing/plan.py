@@ -108,7 +108,7 @@ class Planner:
         targets, strategy = self._resolve(model)
         targets = self._within(allowed, model or self._default_route, targets)
         if not targets:
-            raise ModelNotFound(model or "(default)", [entry.id for entry in self.models(allowed)])
+            raise ModelNotFound(model or "", [entry.id for entry in self.models(allowed)])
         plan = Plan(model or "", tuple(targets), self._strategy_for(model, strategy))
         self._plans[model, allowed] = plan
         if len(self._plans) > MAX_PLANS:

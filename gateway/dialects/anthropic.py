@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from routing.plan import ModelEntry
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
-_STOP = b"event: message_stop\n"
+# As it stands in the data, since an event need not have a name.
+_STOP = b'"message_stop"'
 _encode = msgspec.json.encode
 _TURN: Final = {"type": "object", "properties": {"role": {"type": "string"}}, "required": ["role"]}
 _FIELDS: Final = {
@@ -105,8 +106,7 @@ class AnthropicCodec:
         self._request_id = request_id
         self._docs_url = docs_url
         self._writer = MessageWriter(_message_id(request_id))
-        self._is_native = False
-        self._is_stopped = False
+        self._last_native = b""
 
     def start(self, facts: StreamFacts) -> bytes:  # noqa: ARG002 - this dialect starts with its first event.
         """Return what goes out before the first event: nothing."""
@@ -118,11 +118,10 @@ class AnthropicCodec:
         for event in events:
             native = event.native
             if native is None:
-                if not self._is_native and event.commits:
+                if not self._last_native and event.commits:
                     out += self._built(event, facts)
                 continue
-            self._is_native = True
-            self._is_stopped = self._is_stopped or native.startswith(_STOP)
+            self._last_native = native
             out.append(native)
         return out[0] if len(out) == 1 else b"".join(out)
 
@@ -132,8 +131,8 @@ class AnthropicCodec:
 
     def end(self, facts: StreamFacts) -> bytes:
         """Return what is missing of a whole answer's end."""
-        if self._is_native:
-            return b"" if self._is_stopped else _frame({"type": "message_stop"})
+        if self._last_native:
+            return b"" if _STOP in self._last_native else _frame({"type": "message_stop"})
         begin = [] if self._writer.is_begun else self._writer.start(facts.model, facts.usage)
         return b"".join(_frame(one) for one in begin + self._writer.end(facts.finish_reason, facts.usage))
 

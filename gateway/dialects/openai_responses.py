@@ -77,7 +77,9 @@ def _problems(fields: dict[str, Any]) -> list[tuple[str, str]]:
     previous = fields.get("previous_response_id")
     if isinstance(previous, str) and unbound_id(previous) is None:
         found.append(("previous_response_id", "is not of a response that was kept; send the whole input instead"))
-    if fields.get("background") not in (None, False):
+    background = fields.get("background")
+    # Zero is equal to false, and is none.
+    if background is not None and background is not False:
         found.append(("background", "must be false, since responses cannot be fetched later"))
     return found
 
@@ -141,8 +143,8 @@ class ResponsesCodec:
         failure = {"code": "rate_limit_exceeded" if error.status == 429 else "server_error", "message": error.message}
         out: list[bytes] = []
         if self._last_native:
-            number = _read(self._last_native).get("sequence_number", 0)
-            response = {**_read(self._first_native).get("response", {}), "status": "failed", "error": failure}
+            number, begun = _number(self._last_native), _read(self._first_native).get("response")
+            response = {**(begun if isinstance(begun, dict) else {}), "status": "failed", "error": failure}
             out.append(_frame({"type": "response.failed", "sequence_number": number + 1, "response": response}))
             last = {"type": "error", "sequence_number": number + 2}
         else:
@@ -167,7 +169,15 @@ def _frame(event: dict[str, Any]) -> bytes:
 
 
 def _read(frame: bytes) -> dict[str, Any]:
-    """Return the data of an event that a provider sent."""
+    """Return the data of an event that a provider sent; nothing where it cannot be read to its last letter."""
     lines = [line.removeprefix(b"data: ") for line in frame.split(b"\n") if line.startswith(b"data: ")]
-    found: dict[str, Any] = msgspec.json.decode(b"\n".join(lines))
+    try:
+        found: dict[str, Any] = msgspec.json.decode(b"\n".join(lines))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
     return found
+
+
+def _number(frame: bytes) -> int:
+    number = _read(frame).get("sequence_number")
+    return number if isinstance(number, int) else 0

@@ -76,6 +76,7 @@ class PieceEvent(TypedDict):
     output_index: Place
     content_index: NotRequired[Place]
     delta: str
+    logprobs: NotRequired[list[Any]]
 
 
 class PartEvent(TypedDict):
@@ -98,7 +99,9 @@ class WholePieceEvent(TypedDict):
     output_index: Place
     content_index: NotRequired[Place]
     text: NotRequired[str]
+    logprobs: NotRequired[list[Any]]
     refusal: NotRequired[str]
+    name: NotRequired[str]
     arguments: NotRequired[str]
 
 

@@ -113,7 +113,8 @@ class _Writer:
     def operation(self, row: Row, operation: Operation) -> Schema:
         """Return the Operation Object of a row."""
         names = list(compile_path(row.path)[2])
-        summary = (row.endpoint.__doc__ or "").strip().partition("\n")[0]
+        # A summary is plain text: what shows it writes out the marks of code.
+        summary = (row.endpoint.__doc__ or "").strip().partition("\n")[0].replace("`", "")
         about = [operation.description, _access(row)]
         written: Schema = {
             "operationId": self._name(row, operation),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DOCS_URL: Final = "https://docs.lunarbit.dev/api-errors"
 _REQUEST_ID: Final = "req_1f0c9d2b7a6e"
-_SCHEMAS: Final[dict[Surface, str]] = {"lunarbit": "Error", "openai": "OpenAIError", "anthropic": "AnthropicError"}
+SCHEMAS: Final[dict[Surface, str]] = {"lunarbit": "Error", "openai": "OpenAIError", "anthropic": "AnthropicError"}
 _STRING: Final[Schema] = {"type": "string"}
 
 
@@ -66,15 +66,15 @@ def schemas() -> dict[str, Schema]:
         "AnthropicError": _object(
             {
                 "type": {"type": "string", "enum": ["error"]},
-                "error": _object({"type": _STRING, "message": _STRING}),
+                "error": _object({"type": _STRING, "message": _STRING, "details": {"type": "object"}}, ("details",)),
                 "request_id": _STRING,
             }
         ),
     }
 
 
-def _object(properties: dict[str, Schema]) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties)}
+def _object(properties: dict[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
+    return {"type": "object", "properties": properties, "required": [n for n in properties if n not in optional]}
 
 
 def _says(kind: type[GatewayError]) -> str:
@@ -140,7 +140,7 @@ def _response(kinds: list[type[GatewayError]], surface: Surface) -> Schema:
         "headers": references(tuple(names)),
         "content": {
             "application/json": {
-                "schema": {"$ref": f"#/components/schemas/{_SCHEMAS[surface]}"},
+                "schema": {"$ref": f"#/components/schemas/{SCHEMAS[surface]}"},
                 "examples": examples,
             }
         },

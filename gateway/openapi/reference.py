@@ -47,7 +47,10 @@ async def page(request: Request) -> Response:
 
 
 async def file(request: Request) -> Response:
-    """Answer a file of that page. Raises `NotFound`."""
+    """Answer a file of that page.
+
+    Raises `NotFound`.
+    """
     return await _answer(request, request.path_params["asset"])
 
 

@@ -17,8 +17,10 @@ Part = dict[str, Any]
 # Signed reasoning of another dialect travels as encrypted content; what follows is JSON in base64.
 THINKING: Final = "thinking:"
 _ROLES: Final = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
-_SAID_BY_ITEM: Final = ("id", "status", "phase")
-_TEXT_HINTS: Final = ("annotations", "logprobs", "prompt_cache_breakpoint")
+# The packages of the vendor add the last one to a call, and `parsed` to a text, when they read structured output
+# (`ParsedResponseFunctionToolCall` and `ParsedResponseOutputText` in openai-python, `ResponsesParser` in openai-node).
+_SAID_BY_ITEM: Final = ("id", "status", "phase", "parsed_arguments")
+_TEXT_HINTS: Final = ("annotations", "logprobs", "parsed", "prompt_cache_breakpoint")
 _SEE_NEXT: Final = "The result is in the next message."
 
 

@@ -13,6 +13,7 @@ from providers.http import StreamedAnswer
 from providers.responses.binding import Binding, bound_event, bound_response, is_sealed
 from providers.responses.request import to_chat
 from providers.responses.stream import TRANSLATED_REASONING
+from providers.sse import SSEReader
 from providers.wire import MOST_TOKENS
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from providers.sse import ServerSentEvent
 
 RESPONSES: Final = "responses"
+# The last event repeats the whole response, with the images in it.
+MAX_EVENT_BYTES: Final = 8 << 20
 _ALSO_READ: Final = ("instructions", "tools", "text")
 _DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TRANSLATED: Final = f'"{TRANSLATED_REASONING}'.encode()
@@ -255,6 +258,7 @@ class NativeStream(StreamedAnswer):
 
     def __init__(self, tag: str) -> None:
         super().__init__()
+        self._reader = SSEReader(MAX_EVENT_BYTES)
         self._tag = tag
 
     @property
@@ -286,8 +290,8 @@ class NativeStream(StreamedAnswer):
         if kind == "response.failed":
             raise vendor_errors.from_event(_decode_failure(fields.response).error)
         if kind in ("response.completed", "response.incomplete"):
-            self.done = True
             response = _decode_response(fields.response)
+            self.done = True
             return StreamEvent(
                 finish_reason=_finish_reason(response), usage=_usage(response.usage), model=response.model or ""
             )

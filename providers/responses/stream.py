@@ -13,12 +13,13 @@ import msgspec
 
 from providers.responses.binding import sealed
 from providers.responses.items import thinking_content
-from providers.wire import beside_text
+from providers.wire import beside_text, call_piece
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from providers.base import StreamEvent, Usage
+    from providers.wire import CallPiece
 
 Event = dict[str, Any]
 # With it begin the ids of reasoning that was translated, which no provider of this API knows.
@@ -70,14 +71,15 @@ class _Item:
         self.kind = kind
         self.index = index
         self.id = id_
+        self.status = "in_progress"
         self.parts: list[_Part] = []
         self.blocks: list[dict[str, Any]] = []
         self.call_id = ""
         self.name = ""
         self.arguments: list[str] = []
 
-    def written(self, status: str, tag: str) -> Event:
-        common = {"id": self.id, "type": self.kind, "status": status}
+    def written(self, tag: str) -> Event:
+        common = {"id": self.id, "type": self.kind, "status": self.status}
         parts = [part.written() for part in self.parts]
         if self.kind == "message":
             return {**common, "role": "assistant", "content": parts}
@@ -102,7 +104,7 @@ class ResponseWriter:
         self._number = 0
         self._items: list[_Item] = []
         self._open: _Item | None = None
-        self._calls: dict[Any, _Item] = {}
+        self._calls: dict[int, _Item] = {}
         self._refused = False
 
     def start(self, model: str) -> list[Event]:
@@ -125,8 +127,7 @@ class ResponseWriter:
             if kind == "reasoning_text" and event.thinking_blocks:
                 out += self._signed(event.thinking_blocks)
         for number, call in enumerate(event.tool_calls or ()):
-            if isinstance(call, dict):
-                out += self._call(call, number)
+            out += self._call(call_piece(call, number))
         return out
 
     def end(self, finish_reason: str | None, usage: Usage) -> list[Event]:
@@ -137,9 +138,10 @@ class ResponseWriter:
             reason = None
         status = "incomplete" if reason else "completed"
         out = self._close(status)
-        for item in self._calls.values():
-            out += self._done(item, status)
-        output = [item.written(status, self._tag) for item in self._items]
+        for item in self._items:
+            if item.kind == "function_call":
+                out += self._done(item, status)
+        output = [item.written(self._tag) for item in self._items]
         response = self._response(status, output, usage=usage_fields(usage))
         if reason:
             response["incomplete_details"] = {"reason": reason}
@@ -149,7 +151,9 @@ class ResponseWriter:
 
     def fail(self, error: Event, usage: Usage) -> list[Event]:
         """Return the event of a response that broke off; `error` has a `code` and a `message`."""
-        output = [item.written("incomplete", self._tag) for item in self._items]
+        for item in self._items:
+            item.status = "completed" if item.status == "completed" else "incomplete"
+        output = [item.written(self._tag) for item in self._items]
         response = self._response("failed", output, error=error, usage=usage_fields(usage))
         return [self.event("response.failed", response=response)]
 
@@ -183,22 +187,19 @@ class ResponseWriter:
         item.blocks += [{name: value for name, value in block.items() if name != "index"} for block in blocks]
         return out
 
-    def _call(self, call: dict[str, Any], number: int) -> list[Event]:
-        function = call.get("function")
-        function = function if isinstance(function, dict) else {}
-        piece = function.get("arguments")
-        key = call.get("index", number)
-        item = self._calls.get(key)
+    def _call(self, piece: CallPiece) -> list[Event]:
+        item = self._calls.get(piece.key)
         out: list[Event] = []
-        if item is None:
+        if item is None or piece.is_another_than(item.call_id):
             out += self._close("completed")
-            item = self._calls[key] = self._new("function_call")
-            item.call_id = call["id"] if isinstance(call.get("id"), str) and call["id"] else f"call_{item.id}"
-            item.name = str(function.get("name") or "")
+            item = self._calls[piece.key] = self._new("function_call")
+            item.call_id = piece.id or f"call_{item.id}"
+            item.name = piece.name
             out.append(self._added(item))
-        if isinstance(piece, str) and piece:
-            item.arguments.append(piece)
-            out.append(self._of_item("response.function_call_arguments.delta", item, delta=piece))
+        item.name = item.name or piece.name
+        if piece.arguments:
+            item.arguments.append(piece.arguments)
+            out.append(self._of_item("response.function_call_arguments.delta", item, delta=piece.arguments))
         return out
 
     def _close(self, status: str) -> list[Event]:
@@ -220,7 +221,8 @@ class ResponseWriter:
 
     def _done(self, item: _Item, status: str) -> list[Event]:
         out: list[Event] = []
-        written = item.written(status, self._tag)
+        item.status = status
+        written = item.written(self._tag)
         if item.kind == "function_call":
             told = {"name": item.name, "arguments": written["arguments"]}
             out.append(self._of_item("response.function_call_arguments.done", item, **told))
@@ -234,9 +236,7 @@ class ResponseWriter:
         return item
 
     def _added(self, item: _Item) -> Event:
-        return self.event(
-            "response.output_item.added", output_index=item.index, item=item.written("in_progress", self._tag)
-        )
+        return self.event("response.output_item.added", output_index=item.index, item=item.written(self._tag))
 
     def _of_item(self, kind: str, item: _Item, **members: Any) -> Event:
         return self.event(kind, item_id=item.id, output_index=item.index, **members)

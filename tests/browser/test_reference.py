@@ -25,6 +25,9 @@ TYPE = """(selector, text) => {
   field.dispatchEvent(new Event('input', {bubbles: true}));
 }"""
 CLICK = "selector => document.querySelector(selector).click()"
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+PRESS = """(selector, key) => document.querySelector(selector)
+  .dispatchEvent(new KeyboardEvent('keydown', {...key, bubbles: true, cancelable: true}))"""
 # Operations whose parts differ: a body and a stream, choices in the query, a table, a file.
 SHOWN = ("AI-ai_chat", "Updates-updates_check", "Usage-usage_report", "Service-health_metrics")
 
@@ -90,6 +93,16 @@ async def test_it_renders_without_a_violation(start: Start, page: Page) -> None:
     await assert_nothing_complained(page)
 
 
+async def test_it_is_dark_where_other_pages_are(start: Start, page: Page) -> None:
+    """The renderer has a dark style, which nothing but a class switches on; it follows a change too."""
+    await open_reference(page, await start())
+    light = await page.run(BACKGROUND)
+    await page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    await page.until(f"{BACKGROUND} !== '{light}'")
+    assert await page.run("getComputedStyle(document.querySelector('.swagger-ui')).backgroundColor") != light
+    await assert_nothing_complained(page)
+
+
 async def test_a_violation_would_be_noticed(start: Start, page: Page) -> None:
     """Otherwise the tests of this file would prove nothing."""
     await open_reference(page, await start())
@@ -149,6 +162,20 @@ async def test_a_chat_shows_an_answer_while_it_is_written(start: Start, up: Upst
     messages = up.chat_requests[-1].json["messages"]
     assert [message["content"] for message in messages] == ["Hello!", "alpha omega", "And then?"]
     await assert_nothing_complained(page)
+
+
+async def test_enter_sends_and_shift_enter_does_not(start: Start, up: Upstream, page: Page) -> None:
+    """As in every chat; an Enter that ends the choice of a character sends nothing either."""
+    up.default = Script.text("alpha", pieces=1)
+    await open_reference(page, await start())
+    await page.call(TYPE, "#key", ADMIN_KEY)
+    await page.call(TYPE, "#prompt", "Hello!")
+    await page.call(PRESS, "#prompt", {"key": "Enter", "shiftKey": True})
+    await page.call(PRESS, "#prompt", {"key": "Enter", "isComposing": True})
+    assert await page.run("document.querySelectorAll('#transcript p').length") == 0
+    await page.call(PRESS, "#prompt", {"key": "Enter"})
+    await page.until("document.querySelector('#status').value.includes('tokens')")
+    assert len(up.chat_requests) == 1
 
 
 async def test_a_chat_says_what_went_wrong(start: Start, up: Upstream, page: Page) -> None:

@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from tests.e2e.conftest import Start
+from tests.e2e.openai_sdk import MESSAGES, PIXEL, TOOLS, AsyncSDK, _quiet_package, text_of
 from tests.e2e.server import Running, provider
-from tests.e2e.test_openai_sdk import MESSAGES, PIXEL, TOOLS, AsyncSDK, _quiet_package, text_of
 from tests.upstream import Upstream, messages
 from tests.upstream.anthropic_frames import MODEL as TOLD_MODEL
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.e2e.client import bearer
 from tests.e2e.conftest import Start
+from tests.e2e.openai_sdk import _quiet_package
 from tests.e2e.server import ADMIN_KEY, HASTY, MODEL, Running, provider
-from tests.e2e.test_openai_sdk import _quiet_package
 from tests.upstream import Script, Upstream, messages
 from tests.upstream.anthropic_frames import MODEL as TOLD_MODEL
 from tests.upstream.frames import tool_calls

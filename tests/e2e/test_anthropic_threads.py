@@ -11,9 +11,9 @@ import anthropic
 import pytest
 
 from tests.e2e.conftest import Start
+from tests.e2e.openai_sdk import _quiet_package
 from tests.e2e.server import MODEL, provider
 from tests.e2e.test_anthropic_sdk import HI, create, sdk
-from tests.e2e.test_openai_sdk import _quiet_package
 from tests.upstream import Script, Upstream, messages
 from tests.upstream.frames import tool_calls
 

@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from tests.e2e.conftest import Start
+from tests.e2e.openai_sdk import PIXEL, AsyncSDK, _quiet_package
 from tests.e2e.server import HASTY, Running, provider
-from tests.e2e.test_openai_sdk import PIXEL, AsyncSDK, _quiet_package
 from tests.upstream import Script, Upstream, completion, messages, responses
 from tests.upstream.frames import tool_calls
 

@@ -65,6 +65,7 @@ async def test_nothing_is_kept(client: httpx.AsyncClient, method: str, path: str
     [
         ({"input": None}, "input"),
         ({"background": True}, "background"),
+        ({"background": 0}, "background"),
         ({"previous_response_id": "resp_req_1"}, "previous_response_id"),
         ({"conversation": "conv_1"}, "conversation"),
     ],

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 from gateway.app import ROUTES
 from gateway.cli import app as command_line
 from gateway.endpoints.health import health
-from gateway.errors import MethodNotAllowed, StreamInterrupted, all_errors
+from gateway.error_bodies import Surface, error_object
+from gateway.errors import InvalidRequest, MethodNotAllowed, StreamInterrupted, all_errors
 from gateway.field_rules import Rule, object_schema
 from gateway.middleware.guard import Row
-from gateway.openapi import document, text
+from gateway.openapi import document, failures, text
 from gateway.openapi.model import EVENT_STREAM
 from gateway.version import VERSION
 from tests.architecture.installation import REPOSITORY
@@ -112,6 +113,15 @@ def test_operations_have_names_of_their_own() -> None:
     """Generated clients name their functions after them."""
     names = [operation["operationId"] for operation in operations().values()]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("param", [None, "thread"])
+@pytest.mark.parametrize(("surface", "name"), failures.SCHEMAS.items())
+def test_errors_are_as_described(surface: Surface, name: str, param: str | None) -> None:
+    """With no member more or less, also where Anthropic's packages want to read a code in the details."""
+    schema = DOCUMENT["components"]["schemas"][name]
+    closed = {**schema, "properties": {"error": {**schema["properties"]["error"], "additionalProperties": False}}}
+    conforms(error_object(InvalidRequest("m", param=param), surface, "req_1", "https://x.example"), closed)
 
 
 def test_every_error_is_listed_and_can_be_answered() -> None:

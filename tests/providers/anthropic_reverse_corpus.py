@@ -281,6 +281,10 @@ REFUSED: dict[str, tuple[JsonObject, str]] = {
     "a tool without a schema": ({"tools": [{"name": "a"}]}, "tools.0.input_schema"),
     "examples of a tool's arguments": ({"tools": [{**TOOL, "input_examples": [{}]}]}, "tools.0.input_examples"),
     "an unknown choice": (with_tools(tool_choice={"type": "some"}), "tool_choice.type"),
+    "a block whose type is none": (
+        {"messages": [*HI, {"role": "assistant", "content": [{"type": ["text"]}]}]},
+        "messages.1.content.0.type",
+    ),
     "an uploaded image": (
         {"messages": [user([{"type": "image", "source": {"type": "file", "file_id": "f"}}])]},
         "messages.0.content.0.source.type",

@@ -130,6 +130,17 @@ EXPRESSED: dict[str, tuple[JsonObject, JsonObject]] = {
         {"input": [*HI, called(), gave()]},
         {"messages": [*HI, answered(None, tool_calls=[call()]), told()]},
     ),
+    "what the packages of the vendor keep of structured output": (
+        {
+            "input": [
+                *HI,
+                said({**words("{}"), "parsed": {}}),
+                {**called(), "parsed_arguments": {"city": "Paris"}},
+                gave(),
+            ]
+        },
+        {"messages": [*HI, answered("{}", tool_calls=[call()]), told()]},
+    ),
     "text before a call": (
         {"input": [*HI, said(words("I look.")), called(), gave()]},
         {"messages": [*HI, answered("I look.", tool_calls=[call()]), told()]},

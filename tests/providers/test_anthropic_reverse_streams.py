@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.anthropic import AnthropicCodec
 from providers.anthropic.native import NativeStream
 from providers.anthropic.reverse.stream import MessageWriter
 from providers.anthropic.stream import MessageStream
@@ -175,6 +177,32 @@ STREAMS: dict[str, tuple[list[StreamEvent], list[JsonObject]]] = {
         ],
         [PARIS, NOW],
     ),
+    "calls that all have the same index": (
+        [
+            tool(0, '{"city":"Paris"}', id="call_1", name="weather"),
+            tool(0, '{"a"', id="call_2", name="now"),
+            tool(0, ":1}"),
+        ],
+        [PARIS, NOW],
+    ),
+    "calls without an index in events of their own": (
+        [
+            tool(None, '{"city":"Paris"}', id="call_1", name="weather"),
+            tool(None, '{"a":1}', id="call_2", name="now"),
+        ],
+        [PARIS, NOW],
+    ),
+    "an index that is none, and arguments that are an object": (
+        [
+            StreamEvent(
+                tool_calls=[
+                    {"index": None, "id": "call_1", "function": {"name": "weather", "arguments": {"city": "Paris"}}},
+                    {"index": [], "id": "call_2", "function": {"name": "now", "arguments": '{"a":1}'}},
+                ]
+            )
+        ],
+        [PARIS, NOW],
+    ),
     "a call without arguments": ([tool(0, id="call_2", name="now")], [{**NOW, "input": {}}]),
     "two calls without arguments": (
         [tool(0, id="call_1", name="now"), tool(1, id="call_2", name="now")],
@@ -276,3 +304,15 @@ def test_native_events_in_other_forms() -> None:
     assert first.native == b'data: {"type":"content_block_delta","delta":\ndata: {"type":"text_delta","text":"a"}}\n\n'
     assert first.content == "a"
     assert reader.events(b"event: content_block_delta\ndata: {broken\n\n") == []
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_message_of_its_own_dialect_ends_once(named: bool) -> None:
+    """Whether its events have names or only types, and where the last one is missing it is put in."""
+    data = sse(begin(), *blocks_of([text("a")]), end("end_turn"), STOP)
+    lines = [line for line in data.split(b"\n") if named or not line.startswith(b"event: ")]
+    for sent in (b"\n".join(lines), b"\n".join(lines).split(b'data: {"type": "message_stop"')[0]):
+        reader, codec = NativeStream(), AnthropicCodec("req_1", "https://x.example")
+        facts: Any = None
+        out = codec.events([*reader.events(sent), *reader.end()], facts) + codec.end(facts)
+        assert len(re.findall(rb'data: {"type": ?"message_stop"}', out)) == 1

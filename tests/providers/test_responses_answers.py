@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from typing import Any
 
 import msgspec
@@ -13,12 +11,10 @@ from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from providers import errors
 from providers.base import CompletionResponse, StreamEvent, Usage
 from providers.responses.answer import response_of
-from providers.responses.binding import bound_id, sealed, tag_of, unsealed_items
+from providers.responses.binding import sealed, tag_of, unsealed_items
 from providers.responses.items import thinking_content
-from providers.responses.native import NativeStream, read_response
 from providers.responses.request import to_chat
 from providers.responses.stream import ResponseWriter
 from providers.wire import chunk_event, parse_answer, parse_chunk
@@ -26,7 +22,6 @@ from tests.providers.anthropic_words import REDACTED, THOUGHT
 from tests.providers.responses_corpus import HI, TOOL, JsonObject, answered, call, words
 from tests.providers.test_anthropic_requests import TEXT
 from tests.upstream import completion
-from tests.upstream import responses as upstream
 from tests.upstream.frames import chunk, encode
 
 USAGE = Usage(prompt_tokens=7, completion_tokens=5, cached_tokens=3, reasoning_tokens=2)
@@ -156,6 +151,36 @@ STREAMS: dict[str, tuple[list[StreamEvent], list[JsonObject]]] = {
             tool(1, ":1}"),
         ],
         [made(), made("call_2", "now", '{"a":1}')],
+    ),
+    "calls that all have the same index": (
+        [
+            tool(0, '{"city":"Paris"}', id="call_1", name="weather"),
+            tool(0, '{"a"', id="call_2", name="now"),
+            tool(0, ":1}"),
+        ],
+        [made(), made("call_2", "now", '{"a":1}')],
+    ),
+    "calls without an index in events of their own": (
+        [
+            tool(None, '{"city":"Paris"}', id="call_1", name="weather"),
+            tool(None, '{"a":1}', id="call_2", name="now"),
+        ],
+        [made(), made("call_2", "now", '{"a":1}')],
+    ),
+    "an index that is none, and arguments that are an object": (
+        [
+            StreamEvent(
+                tool_calls=[
+                    {"index": None, "id": "call_1", "function": {"name": "weather", "arguments": {"city": "Paris"}}},
+                    {"index": [], "id": "call_2", "function": {"name": "now", "arguments": '{"a":1}'}},
+                ]
+            )
+        ],
+        [made(), made("call_2", "now", '{"a":1}')],
+    ),
+    "a call whose name comes late": (
+        [tool(0, id="call_1"), tool(0, '{"city":"Paris"}', name="weather")],
+        [made()],
     ),
     "a call without arguments": ([tool(0, id="call_1", name="now")], [made(name="now", arguments="")]),
     "whole calls without an index": (
@@ -310,96 +335,3 @@ def test_what_a_model_did_comes_back_as_it_was(
     expected |= {"reasoning_content": reasoning} if reasoning and calls else {}
     expected |= {"thinking_blocks": blocks} if blocks else {}
     assert to_chat({"input": [*HI, *items]})["messages"] == [*HI, expected]
-
-
-# What comes from a provider that speaks this API itself
-
-
-def read(data: bytes, *cuts: int) -> list[StreamEvent]:
-    """Return the events of a stream that arrives in pieces."""
-    stream, found = NativeStream(TAG), list[StreamEvent]()
-    for first, last in itertools.pairwise([0, *sorted(cuts), len(data)]):
-        found += stream.events(data[first:last])
-    return found + stream.end()
-
-
-def data_of(events: list[StreamEvent]) -> list[JsonObject]:
-    """Return the data of what is passed on."""
-    return [json.loads((event.native or b"").split(b"data: ", 1)[1]) for event in events]
-
-
-@given(cuts=st.lists(st.integers(0, len(upstream.stream("é𝄞 x", reasoning="Hm."))), max_size=5))
-def test_a_providers_own_events_pass_wherever_they_are_cut(cuts: list[int]) -> None:
-    """As they came, but for ids and for what is encrypted."""
-    data = upstream.stream("é𝄞 x", reasoning="Hm.")
-    events = read(data, *cuts)
-    assert "".join(event.content for event in events) == "é𝄞 x"
-    assert (events[-1].finish_reason, events[-1].usage) == ("stop", Usage(7, 5, 3, 0, 2))
-    sent = [json.loads(frame.split(b"data: ", 1)[1]) for frame in data.split(b"\n\n") if frame]
-    for before, after in zip(sent, data_of(events), strict=True):
-        if "response" in before:
-            before["response"]["id"] = bound_id(TAG, "resp_up")
-        for item in [before.get("item"), *before.get("response", {}).get("output", [])]:
-            if item and "encrypted_content" in item:
-                item["encrypted_content"] = sealed(TAG, item["encrypted_content"])
-        assert before == after
-    assert [event.commits for event in events][:4] == [False, False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [
-        (b'event: error\ndata: {"type":"error","code":"rate_limit_exceeded","message":"slow"}\n\n', errors.RateLimited),
-        (b'data: {"type":"error","error":{"type":"server_error","message":"x"}}\n\n', errors.ServerFailed),
-        (
-            b'data: {"type":"response.failed","response":{"error":{"code":"server_error","message":"x"}}}\n\n',
-            errors.ServerFailed,
-        ),
-        (b'data: {"type":"response.failed","response":{}}\n\n', errors.ServerFailed),
-        (b"data: {\n\n", errors.UnreadableAnswer),
-        (b"data: 5\n\n", errors.UnreadableAnswer),
-        (b'data: {"type":"response.created","response":{"id":"x"}}\n\n', errors.StreamBroken),
-    ],
-)
-def test_a_stream_that_fails_is_a_failure(data: bytes, kind: type[Exception]) -> None:
-    """So that another provider is asked while that is possible."""
-    with pytest.raises(kind):
-        read(data)
-
-
-def test_events_of_unknown_types_and_strange_names_pass() -> None:
-    """Each in its own event, whatever its type holds."""
-    data = b'data: {"type":"response.new\\n\\ndata: x","sequence_number":0}\n\n: note\n\ndata: [DONE]\n\n'
-    events = read(data + b'data: {"type":"response.completed","response":{"id":"r","output":[]}}\n\n')
-    assert (
-        events[0].native
-        == b'event: response.newdata:x\ndata: {"type":"response.new\\n\\ndata: x","sequence_number":0}\n\n'
-    )
-    assert (len(events), events[0].commits, events[1].usage) == (2, True, None)
-
-
-def test_a_whole_response_of_a_provider() -> None:
-    """It keeps its bytes but for what is bound; what came of it is known."""
-    body = upstream.whole("Hello", reasoning="Hm.", previous="resp_0", calls=[made()])
-    answer = read_response(body, TAG)
-    assert (answer.content, answer.finish_reason, answer.usage) == ("Hello", "tool_calls", Usage(7, 5, 3, 0, 2))
-    told = json.loads(answer.raw or b"")
-    assert (told["id"], told["previous_response_id"]) == (bound_id(TAG, "resp_up"), bound_id(TAG, "resp_0"))
-    cut = json.loads(body) | {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
-    assert read_response(encode(cut | {"usage": {"input_tokens": None}}), TAG).finish_reason == "length"
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"),
-    [
-        (b'{"error":{"message":"x","code":"server_error"},"output":[],"status":"failed"}', errors.ServerFailed),
-        (b'{"error":{"message":"x","code":"invalid_request_error"}}', errors.RequestRefused),
-        (b'{"choices":[]}', errors.UnreadableAnswer),
-        (b"[]", errors.UnreadableAnswer),
-        (b"{", errors.UnreadableAnswer),
-    ],
-)
-def test_a_whole_answer_that_is_none(body: bytes, kind: type[Exception]) -> None:
-    """Each is a failed attempt of its kind."""
-    with pytest.raises(kind):
-        read_response(body, TAG)

@@ -10,7 +10,7 @@ import pytest
 from providers import errors
 from routing.errors import AllTargetsBusy, ModelNotFound, NoTargetAvailable
 from routing.failover import MAX_ATTEMPTS
-from tests.routing.fakes import FOREVER, MODEL, OK, Fake, Setup, collect, limits, text
+from tests.routing.fakes import FOREVER, MODEL, OK, Fake, Setup, collect, limits, request, text
 from tests.routing.virtual_time import in_virtual_time, now
 
 
@@ -135,6 +135,16 @@ async def test_a_model_that_nobody_serves_any_more_is_not_found_without_asking()
         with pytest.raises(ModelNotFound):
             await setup.ask()
     assert len(setup.notes.attempts) == 2
+
+
+@in_virtual_time
+async def test_where_no_model_was_named_and_nobody_has_one_the_address_is_asked_after() -> None:
+    """A `base_url` without its `/v1` looks like this, and a message about a model without a name helps nobody."""
+    setup = Setup(Fake((errors.ModelNotServed("404"),)))
+    for _ in range(2):
+        with pytest.raises(ModelNotFound, match=r"names no model.*base_url") as raised:
+            await setup.router.complete(setup.router.plan(None), request(), caller="key")
+        assert raised.value.available == []
 
 
 @pytest.mark.parametrize(

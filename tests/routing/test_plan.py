@@ -96,6 +96,14 @@ def test_no_model_and_no_provider_is_no_model_found() -> None:
         router.plan(None)
 
 
+def test_no_model_and_a_key_for_others_than_the_default_one() -> None:
+    """It is not the configuration that is wrong then."""
+    router = make(ROUTES, "chat")
+    with pytest.raises(ModelNotFound, match="not for this key") as raised:
+        router.plan(None, frozenset({"gpt-3"}))
+    assert raised.value.available == ["gpt-3"]
+
+
 @pytest.mark.parametrize(
     ("strategy", "kind"),
     [("priority", Priority), ("round_robin", RoundRobin), ("least_loaded", LeastLoaded), ("fastest", Fastest)],

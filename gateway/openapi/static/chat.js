@@ -101,6 +101,12 @@ export function startChat(base, keyNow) {
       stop.disabled = true;
     }
   });
+  prompt.addEventListener('keydown', (event) => {
+    // Enter that ends the choice of a character (Chinese, Japanese and others) belongs to that.
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    form.requestSubmit();
+  });
   stop.addEventListener('click', () => running?.abort());
   clear.addEventListener('click', () => {
     running?.abort();

@@ -4,6 +4,12 @@ import { startChat } from './chat.js';
 const base = new URL('.', location.href);
 const reference = document.getElementById('reference');
 
+// As the reader's other pages are, also when that changes in the evening.
+const dark = window.matchMedia('(prefers-color-scheme: dark)');
+const useScheme = () => document.documentElement.classList.toggle('dark-mode', dark.matches);
+dark.addEventListener('change', useScheme);
+useScheme();
+
 async function description() {
   const answer = await fetch(new URL('openapi.json', base));
   if (!answer.ok) throw new Error(`openapi.json: ${answer.status}`);

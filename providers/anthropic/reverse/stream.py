@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from providers.anthropic.reverse.answer import call_id, stop_reason, usage_fields
-from providers.wire import beside_text
+from providers.wire import beside_text, call_piece
 
 if TYPE_CHECKING:
     from providers.base import StreamEvent, Usage
+    from providers.wire import CallPiece
 
 Event = dict[str, Any]
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -84,7 +85,7 @@ class MessageWriter:
                 out += self._piece("text", said)
         self._refused = self._refused or bool(event.refusal)
         for number, call in enumerate(event.tool_calls or ()):
-            out += self._call(call, number)
+            out += self._call(call_piece(call, number))
         return out
 
     def end(self, finish_reason: str | None, usage: Usage) -> list[Event]:
@@ -120,30 +121,26 @@ class MessageWriter:
         signature = {"type": "signature_delta", "signature": block.get("signature", "")}
         return [*out, {"type": "content_block_delta", "index": self._blocks, "delta": signature}, *self._close()]
 
-    def _call(self, call: dict[str, Any], number: int) -> list[Event]:
-        function = call.get("function")
-        function = function if isinstance(function, dict) else {}
-        key = call.get("index", number)
-        piece = function.get("arguments")
-        piece = piece if isinstance(piece, str) else ""
-        block = self._known(key)
-        if block is None:
-            if key in self._done_keys and not function.get("name"):
+    def _call(self, piece: CallPiece) -> list[Event]:
+        block = self._known(piece.key)
+        if block is None or piece.is_another_than(block.id):
+            if block is None and piece.key in self._done_keys and not piece.name:
                 # Its arguments were whole, so that this can only be blanks.
                 return []
-            block = _Block("tool_use", key)
-            block.id, block.name = call.get("id"), str(function.get("name") or "")
-            block.pieces.append(piece)
+            block = _Block("tool_use", piece.key)
+            block.id, block.name = piece.id, piece.name
+            block.pieces.append(piece.arguments)
             return self._next(block)
-        block.name = block.name or str(function.get("name") or "")
+        block.name = block.name or piece.name
         if block is self._open:
-            return [self._delta(block, piece)] if piece else []
-        block.pieces.append(piece)
+            return [self._delta(block, piece.arguments)] if piece.arguments else []
+        block.pieces.append(piece.arguments)
         return []
 
-    def _known(self, key: Any) -> _Block | None:
+    def _known(self, key: int) -> _Block | None:
+        """Return the last call that has this key and may have more pieces."""
         known = [self._open] if self._open is not None else []
-        return next((b for b in [*known, *self._waiting] if b.kind == "tool_use" and b.key == key), None)
+        return next((b for b in reversed([*known, *self._waiting]) if b.kind == "tool_use" and b.key == key), None)
 
     def _next(self, block: _Block) -> list[Event]:
         """Begin a block, or let it wait when one that is not whole is open."""

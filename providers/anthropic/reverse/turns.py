@@ -96,7 +96,7 @@ def _assistant(content: Any, where: str) -> list[Message]:
         kind = block.get("type") if isinstance(block, dict) else None
         if kind == "tool_use":
             calls.append(_call(block, f"{where}.{number}"))
-        elif kind not in _REASONING:
+        elif not isinstance(kind, str) or kind not in _REASONING:
             said += block_parts(block, f"{where}.{number}", ("text",))
     spoken = "".join(part["text"] for part in said)
     if not calls:
