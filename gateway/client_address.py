@@ -29,9 +29,13 @@ class ClientAddress:
     def __call__(self, scope: Scope) -> str:
         """Return the address of the client behind `scope`; empty for a socket without one."""
         peer: str = scope["client"][0] if scope.get("client") else ""
-        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-        if not forwarded:
-            return peer
+        for name, _ in scope["headers"]:
+            if name == b"x-forwarded-for":
+                return self._told(peer, scope["headers"])
+        return peer
+
+    def _told(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> str:
+        forwarded = [value for name, value in headers if name == b"x-forwarded-for"]
         if not self._is_trusted(peer):
             self._warn(peer)
             return peer

@@ -52,12 +52,30 @@ class GatewayCycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         """Send a piece of the answer. Raises `RuntimeError` for a header that would end its line early."""
         if self._head:
+            if self._is_rest(message):
+                self._finish(message.get("body", b""))
+                return
             message = self._with_head(message)
         else:
             ordinary = not (self.response_started or self.disconnected or self.flow.write_paused or self.access_log)
             if ordinary and self.keep_alive and self._make_head(message):
                 return
         await super().send(message)
+
+    def _is_rest(self, message: Any) -> bool:
+        """Whether a message is all that the head announced, as it is for every answer that is not streamed."""
+        is_last = message["type"] == "http.response.body" and not message.get("more_body")
+        is_whole = is_last and len(message.get("body", b"")) == self.expected_content_length
+        return is_whole and self.scope["method"] != "HEAD" and not self.disconnected
+
+    def _finish(self, body: bytes) -> None:
+        """Write head and body, and end the answer as uvicorn does."""
+        self.transport.write(self._head + body)
+        self._head = b""
+        self.expected_content_length = 0
+        self.response_complete = True
+        self.message_event.set()
+        self.on_response()
 
     def _with_head(self, message: Any) -> Any:
         """Write the head, with the body if that is right, and return what is left for uvicorn to do."""
@@ -169,6 +187,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self._piece_bytes = len(data)
         self._piece_is_shared = self._awaited is _BODY
         super().data_received(data)
+        active = self._active
+        if self._awaited is _COMPLETE and self._slow_timer is None and active and not active.response_complete:
+            # The request is whole and being answered, as it is after most pieces.
+            return
         if self._awaited is _HEAD:
             self._head_bytes += self._piece_bytes
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():

@@ -59,8 +59,9 @@ async def check(request: Request) -> ASGIApp:
         # Then nobody's id decides anything, and all who ask the same share an answer. That there is one stays, in a way
         # that no query is written in, since a second one is a mistake.
         own_id = b""
-        if b"Id=" in query or b"_id=" in query:
-            query = _ID_IN_QUERY.sub(rb"\1#", query, count=1)
+        found_id = _ID_IN_QUERY.search(query) if b"_id=" in query or b"gId=" in query else None
+        if found_id is not None:
+            query = query[: found_id.end(1)] + b"#" + query[found_id.end() :]
     asked = (found.project.id, channel.channel.id, query)
     answers = ready_answers(catalogue)
     ready = None if own_id else answers.get(asked)

@@ -99,12 +99,16 @@ def decide(windows: Sequence[Window], seen: Sequence[Seen], now_us: int, unix_us
                 shown, until, longest = window, oldest + span, wait
         elif not longest and (least < 0 or left < least or (left == least and oldest + span > until)):
             shown, least, until = window, left, oldest + span
-    after = until - now_us
-    # Whole seconds, rounded up.
-    reset, reset_after_s = -(-(unix_us + after) // _MICROSECONDS), -(-after // _MICROSECONDS)
+    admitted = admission(shown, least, until - now_us, unix_us)
     if longest:
-        return Decision(False, shown, 0, reset, -(-longest // _MICROSECONDS), reset_after_s)
-    return Decision(True, shown, least, reset, 0, reset_after_s)
+        return admitted._replace(allowed=False, remaining=0, retry_after_s=-(-longest // _MICROSECONDS))
+    return admitted
+
+
+def admission(shown: Window, remaining: int, after_us: int, unix_us: int) -> Decision:
+    """Return the decision that admits; the oldest request leaves the window `after_us` from now. Seconds round up."""
+    reset, reset_after_s = -(-(unix_us + after_us) // _MICROSECONDS), -(-after_us // _MICROSECONDS)
+    return Decision(True, shown, remaining, reset, 0, reset_after_s)
 
 
 def limit_headers(decision: Decision, windows: Sequence[Window]) -> list[tuple[bytes, bytes]]:

@@ -10,6 +10,8 @@ from gateway.errors import InternalError
 from gateway.observability.logs import exception_fields, get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.accounting import Accounts
@@ -45,12 +47,12 @@ class RequestContextMiddleware:
         scope[CONTEXT_KEY] = context
         own_headers = [*SECURITY_HEADERS, (b"x-request-id", context.request_id.encode())]
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 context.response_started = True
                 context.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *own_headers, *context.limit_headers]
-            await send(message)
+            return send(message)
 
         self._metrics.in_flight += 1
         try:
